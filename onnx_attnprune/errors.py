@@ -1,0 +1,75 @@
+"""Every error that the tool raises on purpose, and the exit code that each one ends a command with.
+
+    AttnPruneError                1   anything that has no code of its own
+    ├── SettingsError             2   an option, a pattern or a combination of options that makes no sense
+    ├── ModelError                3   the input is not a model that can be read
+    │   └── AxisError             3   the sizes of a node's operands contradict each other
+    ├── DataError                 4   evaluation or calibration data that does not fit the model
+    ├── NothingToPruneError       5   no channel group, or the settings leave every channel in place
+    ├── PlanError                 6   a plan that does not belong to this model
+    ├── OutputError               7   the output can't be written
+    ├── SelfCheckError            8   the pruned model is not what it must be; nothing was written
+    └── ProviderError             9   an execution provider that this build of ONNX Runtime lacks
+
+Code 2 is also what click uses for a malformed command line; 0 is success; 130 an interrupt from the keyboard.
+"""
+
+from __future__ import annotations
+
+
+class AttnPruneError(Exception):
+    """Base of all deliberate errors; `str()` of it is one line that a user can act on."""
+
+    exit_code = 1
+
+
+class SettingsError(AttnPruneError):
+    """An option or a combination of options makes no sense for this model."""
+
+    exit_code = 2
+
+
+class ModelError(AttnPruneError):
+    """The input file is not an ONNX model that can be read."""
+
+    exit_code = 3
+
+
+class AxisError(ModelError):
+    """Two axes that an operator makes equal have different sizes."""
+
+
+class DataError(AttnPruneError):
+    """Evaluation or calibration data does not fit the model."""
+
+    exit_code = 4
+
+
+class NothingToPruneError(AttnPruneError):
+    """The model has no channel group, or the settings leave every channel in place."""
+
+    exit_code = 5
+
+
+class PlanError(AttnPruneError):
+    """A plan file is malformed or does not belong to the model."""
+
+    exit_code = 6
+
+
+class OutputError(AttnPruneError):
+    """The output file can't be written; whatever was there before is untouched."""
+
+    exit_code = 7
+
+
+class SelfCheckError(AttnPruneError):
+    """The pruned model failed its own check; no output was written."""
+
+    exit_code = 8
+
+
+class ProviderError(AttnPruneError):
+    """The execution provider asked for is not in this build of ONNX Runtime."""
+
+    exit_code = 9
