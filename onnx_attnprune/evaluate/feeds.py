@@ -1,0 +1,161 @@
+"""The inputs of a model, concrete shapes for them, and random arrays of those shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_attnprune.errors import ModelError, SettingsError
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+_FIRST = 2  # of a free first dimension: more than 1, so that a mistake between samples shows
+_FREE = 16  # of any other free dimension
+_IMAGE = (_FIRST, 3, 224, 224)
+_VIDEO = (_FIRST, 3, 16, 112, 112)
+_LARGEST_INTEGER = 100  # of random integers: token ids have to exist in the smallest of vocabularies
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model.
+
+    Each entry of `shape` is a fixed size, the name of a free size, or None for a free size without a name; the shape
+    is None where the model does not even state the rank. `dtype` is `object` for strings.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str | None, ...] | None
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether `dtype` is a float type; those of ml_dtypes (bfloat16) are not `np.floating`."""
+    return np.issubdtype(dtype, np.floating) or "float" in dtype.name
+
+
+def input_specs(model: onnx.ModelProto) -> tuple[InputSpec, ...]:
+    """The inputs that a run has to be fed, in the model's order; initializers that are listed as inputs are left out.
+
+    Raises ModelError for an input that is no tensor (a sequence, a map, an optional).
+    """
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    initializers |= {tensor.values.name for tensor in model.graph.sparse_initializer}
+    return tuple(_spec(value) for value in model.graph.input if value.name not in initializers)
+
+
+def _spec(value: onnx.ValueInfoProto) -> InputSpec:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise ModelError(f"input {value.name} is no tensor but {kind or 'has no type'}")
+    tensor = value.type.tensor_type
+    try:
+        dtype = np.dtype(tensor_dtype_to_np_dtype(tensor.elem_type))
+    except KeyError as error:
+        raise ModelError(f"input {value.name} has the unknown element type {tensor.elem_type}") from error
+    shape = tuple(_size(dim) for dim in tensor.shape.dim) if tensor.HasField("shape") else None
+    return InputSpec(value.name, dtype, shape)
+
+
+def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    # Some exporters write -1 for a free size.
+    if dim.HasField("dim_value") and dim.dim_value >= 0:
+        return dim.dim_value
+    return dim.dim_param or None
+
+
+def concrete_shapes(specs: Sequence[InputSpec], overrides: Mapping[str, Shape]) -> dict[str, Shape]:
+    """One shape per input: the overrides, and for every other free size a usual one.
+
+    Equal names of free sizes get equal values, those of the overrides first. A free first size becomes 2, an image
+    224 by 224 with 3 channels, a video 16 such frames of 112 by 112, and any other free size 16.
+
+    Raises SettingsError for an override of no input, of another rank, against a fixed or an equally named size or
+    below 1, and for an input of unknown rank without an override.
+    """
+    by_name = {spec.name: spec for spec in specs}
+    bound: dict[str, int] = {}
+    shapes: dict[str, Shape] = {}
+    for name, shape in overrides.items():
+        if name not in by_name:
+            raise SettingsError(f"the model has no input {name}; it has: {', '.join(by_name) or 'none'}")
+        _check_override(by_name[name], shape, bound)
+        shapes[name] = tuple(shape)
+    for spec in specs:
+        if spec.name not in shapes:
+            shapes[spec.name] = _default_shape(spec, bound)
+    return {spec.name: shapes[spec.name] for spec in specs}
+
+
+def _check_override(spec: InputSpec, shape: Shape, bound: dict[str, int]) -> None:
+    """Compares an override with what the model states, and notes in `bound` what it says of the named sizes."""
+    told = f"shape {_text(shape)} for input {spec.name}"
+    if any(size < 1 for size in shape):
+        raise SettingsError(f"{told}: every size must be at least 1")
+    if spec.shape is None:
+        return
+    if len(shape) != len(spec.shape):
+        raise SettingsError(f"{told}: the model has {len(spec.shape)} dimensions {_text(spec.shape)}")
+    for stated, size in zip(spec.shape, shape, strict=True):
+        if isinstance(stated, int) and stated != size:
+            raise SettingsError(f"{told}: the model fixes {_text(spec.shape)}")
+        if isinstance(stated, str) and bound.setdefault(stated, size) != size:
+            raise SettingsError(f"{told}: {stated} is {bound[stated]} and {size} at once")
+
+
+def _default_shape(spec: InputSpec, bound: dict[str, int]) -> Shape:
+    if spec.shape is None:
+        raise SettingsError(f"the model does not state the shape of input {spec.name}; give it one")
+    usual = _usual_sizes(spec.shape)
+    sizes = []
+    for stated, size in zip(spec.shape, usual, strict=True):
+        if isinstance(stated, str):
+            sizes.append(bound.setdefault(stated, size))
+        else:
+            sizes.append(size if stated is None else stated)
+    return tuple(sizes)
+
+
+def _usual_sizes(stated: tuple[int | str | None, ...]) -> Shape:
+    rank = len(stated)
+    usual = {4: _IMAGE, 5: _VIDEO}.get(rank, (_FIRST, *[_FREE] * (rank - 1))[:rank])
+    channels_last = rank in (4, 5) and stated[-1] in (1, 3, 4) and not isinstance(stated[1], int)
+    return (usual[0], *usual[2:], usual[1]) if channels_last else usual
+
+
+def _text(shape: Sequence[int | str | None]) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape) or "()"
+
+
+def random_feeds(specs: Sequence[InputSpec], shapes: Mapping[str, Shape], seed: int) -> dict[str, Array]:
+    """An array of the input's type and of `shapes[name]` for each input; equal seeds give equal arrays.
+
+    Floats are standard normal, integers 0 to 100 (what the type holds of it), booleans true; an integer input with
+    "mask" in its name is all ones. Raises ModelError for strings and other types that have no sensible random value.
+    """
+    rng = np.random.default_rng(seed)
+    return {spec.name: _random(spec, shapes[spec.name], rng) for spec in specs}
+
+
+def _random(spec: InputSpec, shape: Shape, rng: np.random.Generator) -> Array:
+    if is_float(spec.dtype):
+        return np.asarray(rng.standard_normal(shape)).astype(spec.dtype)
+    if spec.dtype == np.bool_:
+        return np.ones(shape, dtype=np.bool_)
+    if np.issubdtype(spec.dtype, np.integer):
+        if "mask" in spec.name.lower():
+            return np.ones(shape, dtype=spec.dtype)
+        top = min(_LARGEST_INTEGER, int(np.iinfo(spec.dtype).max))
+        return np.asarray(rng.integers(0, top, size=shape, endpoint=True)).astype(spec.dtype)
+    kind = "strings" if spec.dtype == np.object_ else spec.dtype.name
+    raise ModelError(f"input {spec.name} takes {kind}: there are no random values for it")

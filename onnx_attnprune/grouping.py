@@ -1,0 +1,361 @@
+"""Runs the rules over a graph: channel groups, and the reason for every axis that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_attnprune.axes import Axis, BoolArray, Reason, Space, Var, leaves
+from onnx_attnprune.errors import AxisError, ModelError
+from onnx_attnprune.graph import Constant, Graph, Node
+from onnx_attnprune.ops import FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
+from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
+
+INTEGERS = {2, 3, 4, 5, 6, 7, 9, 12, 13}
+PACKED = {21, 22, 23}  # 4-bit types: two channels share a byte
+UNSEEN = 97  # a stand-in for a size that nothing states
+GRAPH_INPUT, GRAPH_OUTPUT = "graph input", "graph output"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One use of a constant: tensor `tensor` as operand `place` of a node; cut for that node alone."""
+
+    id: int
+    tensor: str
+    node: Node
+    place: int
+    axes: tuple[Axis, ...]
+
+    @property
+    def consumer(self) -> str:
+        """The first output of the node that reads it, which names the use in a plan."""
+        return next(o for o in self.node.outputs if o)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An axis of a slot that a group's channels lie on, and what it is to them: producer, consumer, scale, bias, ..."""
+
+    slot: Slot
+    axis: int
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A free variable: `size` coupled channels with the slots they lie in."""
+
+    id: int
+    var: Var
+    name: str
+    members: tuple[Member, ...]
+
+    @property
+    def size(self) -> int:
+        """How many channels it has."""
+        return self.var.size
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An axis of a weight that can't lose channels, and why."""
+
+    tensor: str
+    axis: int
+    size: int
+    node: str
+    op: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """All that the later steps need to know of a graph."""
+
+    graph: Graph
+    space: Space
+    slots: tuple[Slot, ...]
+    effects: tuple[tuple[Node, Effect], ...]
+    tensors: Mapping[str, Tensor]
+    frozen: tuple[tuple[Node, int], ...]
+    groups: tuple[Group, ...]
+    kept: tuple[Kept, ...]
+
+    def macs(self, alive: Mapping[int, BoolArray]) -> int:
+        """Multiply-accumulates of one run at the analysed input shapes, with only the channels `alive` left."""
+        total = 0
+        for _, effect in self.effects:
+            for axes in effect.macs:
+                count = 1
+                for axis in axes:
+                    count *= self.space.size(axis, alive)
+                total += count
+        return total
+
+
+def analyze(graph: Graph, shapes: Mapping[str, Sequence[int]] | None = None) -> Analysis:
+    """Channel groups of a graph, and what is kept and why.
+
+    `shapes`: a size for every free dimension of the graph inputs, by input name (stand-ins where left out; sizes that
+    the file leaves open never become channels). Raises ModelError for a graph that is not in order.
+    """
+    return _Run(graph, shapes or {}).analysis()
+
+
+class _Run:
+    """One pass over a graph: the operands of the rules, and what they said."""
+
+    def __init__(self, graph: Graph, shapes: Mapping[str, Sequence[int]]) -> None:
+        self.graph, self.space = graph, Space()
+        self.known: dict[str, Tensor] = {}
+        self.values: dict[str, Values | None] = {}
+        self.slots: list[Slot] = []
+        self.slot_of: dict[tuple[int, int], Tensor] = {}
+        self.roles: dict[int, list[tuple[Axis, str]]] = {}
+        self.effects: list[tuple[Node, Effect]] = []
+        self.frozen: list[tuple[Node, int]] = []
+        self._read_inputs(shapes)
+
+    def _read_inputs(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        named: dict[str, Var] = {}
+        for signature in self.graph.inputs:
+            reason = Reason(GRAPH_INPUT, signature.name)
+            if signature.dims is None:
+                self.known[signature.name] = Tensor(None, signature.dtype)
+                continue
+            sizes = shapes.get(signature.name, [d if isinstance(d, int) else UNSEEN for d in signature.dims])
+            axes = []
+            for size, dim in zip(sizes, signature.dims, strict=True):
+                late = not isinstance(dim, int)
+                if isinstance(dim, str):
+                    axes.append(named.setdefault(dim, self.space.var(size, reason, dynamic=True)))
+                else:
+                    axes.append(self.space.var(size, reason, dynamic=late))
+            self.known[signature.name] = Tensor(tuple(axes), signature.dtype, silent=True)
+
+    # ---------------------------------------------------------------- operands of a rule
+    def tensor(self, node: Node, place: int) -> Tensor | None:
+        """An operand; a constant gets a slot of its own at each use."""
+        name = node.inputs[place]
+        found = self.known.get(name)
+        if found is not None:
+            return found
+        constant = self.graph.constants.get(name)
+        if constant is None:
+            raise ModelError(f"node {node.name!r} reads {name!r}, which nothing before it makes")
+        key = (node.index, place)
+        if key not in self.slot_of:
+            why = Reason("two 4-bit channels share a byte", node.name, node.op) if constant.dtype in PACKED else None
+            axes = tuple(self.space.var(d, why) for d in constant.dims)
+            self.slots.append(Slot(len(self.slots), name, node, place, axes))
+            self.slot_of[key] = Tensor(axes, constant.dtype, None, True, (len(self.slots) - 1,))
+        return self.slot_of[key]
+
+    def constant(self, name: str) -> Constant | None:
+        """A constant of the file by name."""
+        return self.graph.constants.get(name)
+
+    def value(self, name: str) -> Values | None:
+        """The elements of a small tensor, where they are known."""
+        if name in self.known:
+            return self.known[name].value
+        if name not in self.values:
+            self.values[name] = self._constant_value(name)
+        return self.values[name]
+
+    def _constant_value(self, name: str) -> Values | None:
+        constant = self.graph.constants.get(name)
+        if constant is None or constant.count > LARGEST:
+            return None
+        if constant.dtype in INTEGERS or (constant.dtype in FLOATS and constant.count == 1):
+            return as_values(constant.array())
+        return None
+
+    def hint(self, name: str) -> tuple[int | str | None, ...] | None:
+        """The shape that the file states for a tensor."""
+        found = self.graph.hints.get(name)
+        return None if found is None else found.dims
+
+    def role(self, slots: Sequence[int], axes: Sequence[Axis], roles: Sequence[str]) -> None:
+        """Note what the axes of a weight are to their channels."""
+        for slot in slots:
+            self.roles.setdefault(slot, []).extend((a, r) for a, r in zip(axes, roles, strict=False) if r)
+
+    # ---------------------------------------------------------------- the pass
+    def analysis(self) -> Analysis:
+        """Run every rule, settle what can be restated, and read off the groups."""
+        for node in self.graph.nodes:
+            if node.op == "Constant" and not node.domain:
+                if node.outputs[0] not in self.graph.constants:
+                    self.known[node.outputs[0]] = Tensor(None)
+            elif not self._fold(node):
+                self._apply(node)
+        for signature in self.graph.outputs:
+            found = self.known.get(signature.name)
+            if found is not None and found.axes is not None:
+                for axis in found.axes:
+                    self.space.keep(axis, Reason(GRAPH_OUTPUT, signature.name))
+        self._settle()
+        groups = tuple(self._groups())
+        return Analysis(
+            self.graph, self.space, tuple(self.slots), tuple(self.effects), self.known, tuple(self.frozen), groups,
+            tuple(self._kept()),
+        )  # fmt: skip  # one line a field would say no more
+
+    def _fold(self, node: Node) -> bool:
+        """True where a node is arithmetic on sizes and small integers, which is followed element by element."""
+        fold = FOLDS.get(node.op) if not node.domain else None
+        if fold is None or not all(node.inputs):
+            return False
+        given = [self.value(name) for name in node.inputs]
+        values = [v for v in given if v is not None]
+        if len(values) < len(given) or not values:
+            return False
+        dtypes = [self._dtype(name) for name in node.inputs]
+        if any(d in FLOATS for d in dtypes) and not any(terms(v) for v in values) and any(v.size > 1 for v in values):
+            return False
+        found = fold(node, values, dtypes[0])
+        if found is None or found.size > LARGEST:
+            return False
+        axes = tuple(self.space.var(d, POSITION) for d in found.shape)
+        dtype = int(node.attr("to")) if node.op == "Cast" else dtypes[-1] if node.op == "Where" else dtypes[0]
+        self.known[node.outputs[0]] = Tensor(axes, dtype, found)
+        return True
+
+    def _dtype(self, name: str) -> int:
+        found = self.known.get(name)
+        return found.dtype if found is not None else self.graph.constants[name].dtype
+
+    def _apply(self, node: Node) -> None:
+        entry = RULES.get((node.domain, node.op))
+        if entry is None:
+            self._refuse(node, f"no rule for {node.domain + '.' if node.domain else ''}{node.op}")
+            return
+        try:
+            effect = entry.rule(View(node, self.graph.opsets.get(node.domain, self.graph.opset), self))
+        except AxisError as error:
+            self._refuse(node, str(error))
+            return
+        self.effects.append((node, effect))
+        self._publish(node, effect.outputs)
+        self._freeze(node, {*effect.inputs, *effect.picks})
+
+    def _publish(self, node: Node, outputs: Sequence[Tensor]) -> None:
+        slots: tuple[int, ...] = ()
+        operands = [self.slot_of.get((node.index, k)) or self.known.get(name) for k, name in enumerate(node.inputs)]
+        read = [t for t in operands if t is not None]
+        if read and all(t.slots for t in read):
+            slots = tuple(dict.fromkeys(s for t in read for s in t.slots))
+        for name, tensor in zip(node.outputs, outputs, strict=False):
+            if name:
+                self.known[name] = Tensor(tensor.axes, tensor.dtype, tensor.value, tensor.silent, slots)
+
+    def _refuse(self, node: Node, why: str) -> None:
+        """Keep all that a node touches, captured tensors of its bodies included; its results are graph inputs anew."""
+        reason = Reason(why, node.name, node.op)
+        for name in (*node.inputs, *self.graph.captured(node)):
+            found = self.known.get(name)
+            if found is not None:
+                for axis in found.axes or ():
+                    self.space.keep(axis, reason)
+                for term in terms(found.value) if found.value is not None else ():
+                    for axis in term.axes():
+                        self.space.keep(axis, reason)
+        for place, name in enumerate(node.inputs):
+            for axis in (self.slot_of[node.index, place].axes or ()) if (node.index, place) in self.slot_of else ():
+                self.space.keep(axis, reason)
+        for name in node.outputs:
+            hint = self.graph.hints.get(name)
+            axes = None
+            if hint is not None and hint.dims is not None:
+                axes = tuple(
+                    self.space.var(d, reason) if isinstance(d, int) else self.space.var(UNSEEN, reason, dynamic=True)
+                    for d in hint.dims
+                )
+            self.known[name] = Tensor(axes, 0 if hint is None else hint.dtype)
+
+    # ---------------------------------------------------------------- sizes that the graph computes itself
+    def _freeze(self, node: Node, restated: set[int]) -> None:
+        """Where a size is used as a number, that number must stay: a fresh constant, or the axes behind it are kept."""
+        for place, name in enumerate(node.inputs):
+            found = self.known.get(name)
+            if place in restated or found is None or found.value is None or node.op == "Shape":
+                continue
+            inside = terms(found.value)
+            if any(t.dynamic for t in inside):
+                for term in inside:
+                    for axis in term.axes():
+                        self.space.keep(axis, Reason("its size is used as a number", node.name, node.op))
+            elif inside:
+                self.frozen.append((node, place))
+
+    def _settle(self) -> None:
+        """Keep axes whose size the graph computes in a way that a cut would make wrong and no constant can mend."""
+        for node, effect in self.effects:
+            for place, axes in effect.inputs.items():
+                value = self.value(node.inputs[place]) if place < len(node.inputs) else None
+                if value is None:
+                    continue
+                elements = list(value.reshape(-1))
+                late = [k for k, e in enumerate(elements) if isinstance(e, Term) and e.dynamic]
+                for k, axis in enumerate(axes):
+                    free_sign = node.op == "Reshape" and len(late) == 1 and -1 not in elements
+                    if k in late and axis is not None and not free_sign and not self._follows(elements[k], axis):
+                        self.space.keep(axis, Reason("its size is computed at run time", node.name, node.op))
+
+    def _follows(self, element: Term, axis: Axis) -> bool:
+        return element.axis is not None and self.space.find(element.axis) == self.space.find(axis)
+
+    # ---------------------------------------------------------------- results
+    def _groups(self) -> Iterator[Group]:
+        members: dict[Var, list[Member]] = {}
+        for slot in self.slots:
+            for k, axis in enumerate(slot.axes):
+                for var in dict.fromkeys(leaves(self.space.find(axis))):
+                    if var.size > 1 and not self.space.is_kept(var):
+                        members.setdefault(var, []).append(Member(slot, k, self._role(slot, var)))
+        names: set[str] = set()
+        for number, (var, found) in enumerate(members.items()):
+            first = next((m for m in found if m.role == "producer"), found[0])
+            name = base = first.slot.tensor.removesuffix(".weight") or f"group {number}"
+            again = 1
+            while name in names:
+                again += 1
+                name = f"{base}#{again}"
+            names.add(name)
+            yield Group(number, var, name, tuple(found))
+
+    def _role(self, slot: Slot, var: Var) -> str:
+        for axis, role in self.roles.get(slot.id, ()):
+            if var in leaves(self.space.find(axis)):
+                return role
+        return "constant"
+
+    def _kept(self) -> Iterator[Kept]:
+        for slot in self.slots:
+            for k, axis in enumerate(slot.axes):
+                if axis.size <= 1:
+                    continue
+                reasons = self.space.reasons(axis)
+                roled = any(
+                    set(leaves(self.space.find(a))) & set(leaves(self.space.find(axis)))
+                    for a, _ in self.roles.get(slot.id, ())
+                )
+                if reasons and roled:
+                    why = reasons[0]
+                    yield Kept(slot.tensor, k, axis.size, why.node, why.op, why.why)
+
+
+def alive_of(groups: Sequence[Group], removed: Mapping[int, Sequence[int]]) -> dict[int, BoolArray]:
+    """Which channels of each group's variable survive, from the removed indices by group id."""
+    alive: dict[int, BoolArray] = {}
+    for group in groups:
+        gone = removed.get(group.id)
+        if gone is not None and len(gone):
+            mask = np.ones(group.size, bool)
+            mask[list(gone)] = False
+            alive[group.var.id] = mask
+    return alive

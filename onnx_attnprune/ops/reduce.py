@@ -1,0 +1,65 @@
+"""Reductions: over space they let channels go, over channels they keep them unless a silenced one adds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx_attnprune.axes import Axis
+from onnx_attnprune.ops.registry import Effect, Tensor, View, rule
+
+INT64 = 7
+ADDING = {"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"}  # a zero changes nothing
+THROUGH_ZERO = ADDING | {"ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"}  # zeros give zero
+
+
+@rule(*sorted(THROUGH_ZERO), "ReduceLogSum", "ReduceLogSumExp")
+def reduce(n: View) -> Effect:
+    """the listed axes go; channels on them are kept unless zeros add nothing to the result"""
+    x = n.axes(0)
+    since = 13 if n.node.op == "ReduceSum" else 18
+    listed = n.listed("axes", 1, since)
+    if listed is None:
+        listed = () if n.attr("noop_with_empty_axes", 0) else tuple(range(len(x)))
+    gone = {k % len(x) for k in listed}
+    exact = n.node.op in ADDING and n.tensor(0).silent
+    for k in gone:
+        if not exact and not n.space.is_kept(x[k]):
+            n.keep(x[k], f"{n.node.op} over channels")
+    silent = n.tensor(0).silent and n.node.op in THROUGH_ZERO
+    return Effect((n.out(_without(n, x, gone), silent=silent),))
+
+
+@rule("ArgMax", "ArgMin")
+def arg(n: View) -> Effect:
+    """the position of an extreme along `axis`, which is kept"""
+    x = n.axes(0)
+    axis = n.axis_attr("axis", len(x), 0)
+    n.keep(x[axis], "searched for the place of an extreme")
+    return Effect((n.out(_without(n, x, {axis}), dtype=INT64),))
+
+
+@rule("TopK")
+def top_k(n: View) -> Effect:
+    """the largest along `axis`, which is kept"""
+    x = n.axes(0)
+    axis = n.axis_attr("axis", len(x), -1)
+    n.keep(x[axis], "sorted")
+    k = n.integers(1) if n.opset >= 10 else None
+    count = n.attr("k") if n.opset < 10 else None if k is None else int(k.reshape(-1)[0])
+    part = n.space.var(97, n.reason("sorted"), dynamic=True) if count is None else n.positions(int(count))
+    axes = (*x[:axis], part, *x[axis + 1 :])
+    return Effect((n.out(axes), Tensor(axes, INT64)))
+
+
+@rule("CumSum")
+def running_sum(n: View) -> Effect:
+    """sums along an axis, which is kept"""
+    x, axis = n.axes(0), n.integers(1)
+    n.keep(x if axis is None else x[int(axis.reshape(-1)[0])], "summed along")
+    return Effect((n.like(),))
+
+
+def _without(n: View, x: Sequence[Axis], gone: set[int]) -> list[Axis]:
+    if n.attr("keepdims", 1):
+        return [n.positions(1) if k in gone else a for k, a in enumerate(x)]
+    return [a for k, a in enumerate(x) if k not in gone]

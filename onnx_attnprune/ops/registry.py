@@ -1,0 +1,275 @@
+"""The registry of operator rules, and what a rule is given and gives back.
+
+A rule states, once and undirected, which axes of a node's operands and results are the same, which must be kept, and
+which integers of the node restate a size. It never maps an index and never sees a weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_attnprune.axes import ONE, Axis, Reason, Space, Var
+from onnx_attnprune.errors import AxisError
+from onnx_attnprune.graph import Constant, Node
+from onnx_attnprune.ops.pattern import solve
+from onnx_attnprune.ops.values import Term, Values, as_values, numbers, size_of
+
+POSITION = Reason("a position, not a channel")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What is known of a tensor while the rules run.
+
+    axes: None where not even the rank is known. value: the elements, where they are sizes or small integers.
+    silent: a channel removed on any axis is exactly zero in the masked model. slots: the uses of constants that it is
+    computed from, and from nothing else (empty for a tensor that depends on the input).
+    """
+
+    axes: tuple[Axis, ...] | None
+    dtype: int = 0
+    value: Values | None = None
+    silent: bool = False
+    slots: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A node that mixes channels by a weight: places of its operands, and the axes of the weight.
+
+    into: axes of the weight over which the input's channels are summed; out: the axis of the result's channels.
+    """
+
+    data: int
+    weight: int
+    bias: int | None
+    out: int
+    into: int
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a rule says of a node.
+
+    outputs: one tensor per output. attrs: integer attributes that equal the size of an axis (a tuple for a list, None
+    for an element that stays). inputs: for an integer input, the axis whose size each element states (None: not a size of anything that may
+    change); `drop` names attributes that such an input replaces. picks: inputs that hold indices into an axis.
+    macs: products of axes that add up to the node's multiply-accumulates.
+    """
+
+    outputs: tuple[Tensor, ...]
+    attrs: Mapping[str, Axis | tuple[Axis | None, ...]] = field(default_factory=dict)
+    inputs: Mapping[int, tuple[Axis | None, ...]] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    picks: Mapping[int, tuple[Axis, tuple[int, ...]]] = field(default_factory=dict)
+    macs: tuple[tuple[Axis, ...], ...] = ()
+    linear: Linear | None = None
+
+
+class Operands(Protocol):
+    """Where a view gets its operands from (the analysis that is running)."""
+
+    space: Space
+
+    def tensor(self, node: Node, place: int) -> Tensor | None: ...
+
+    def constant(self, name: str) -> Constant | None: ...
+
+    def value(self, name: str) -> Values | None: ...
+
+    def hint(self, name: str) -> tuple[int | str | None, ...] | None: ...
+
+    def role(self, slots: Sequence[int], axes: Sequence[Axis], roles: Sequence[str]) -> None: ...
+
+
+class View:
+    """A node as its rule sees it: operands as axes, attributes, known values; and the verbs to state relations."""
+
+    def __init__(self, node: Node, opset: int, operands: Operands) -> None:
+        self.node, self.opset, self._operands = node, opset, operands
+        self.space = operands.space
+
+    # ---------------------------------------------------------------- operands
+    def has(self, place: int) -> bool:
+        """True where the operand is there (optional ones may be left out)."""
+        return place < len(self.node.inputs) and self.node.inputs[place] != ""
+
+    def tensor(self, place: int) -> Tensor:
+        """An operand that must be there."""
+        found = self._operands.tensor(self.node, place) if self.has(place) else None
+        if found is None:
+            raise AxisError(f"operand {place} is missing")
+        return found
+
+    def axes(self, place: int) -> tuple[Axis, ...]:
+        """The axes of an operand. Raises AxisError where not even the rank is known."""
+        axes = self.tensor(place).axes
+        if axes is None:
+            raise AxisError(f"the shape of {self.node.inputs[place]!r} is not known")
+        return axes
+
+    def value(self, place: int) -> Values | None:
+        """The elements of an operand, where they are known numbers or sizes."""
+        return self._operands.value(self.node.inputs[place]) if self.has(place) else None
+
+    def integers(self, place: int) -> NDArray[Any] | None:
+        """The elements of an operand as they are before any cut; None where they are not known."""
+        value = self.value(place)
+        return None if value is None else numbers(value)
+
+    def constant(self, place: int) -> NDArray[Any] | None:
+        """The stored values of an operand that is a constant of the file."""
+        found = self._operands.constant(self.node.inputs[place]) if self.has(place) else None
+        return None if found is None else found.array()
+
+    def is_weight(self, place: int) -> bool:
+        """True where the operand is computed from constants alone."""
+        return self.has(place) and bool(self.tensor(place).slots)
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """An attribute of the node, or the default."""
+        return self.node.attr(name, default)
+
+    def axis_attr(self, name: str, rank: int, default: int) -> int:
+        """An attribute that names an axis, counted from the front."""
+        axis = int(self.attr(name, default))
+        if not -rank <= axis < max(rank, 1):
+            raise AxisError(f"{name}={axis} is no axis of a tensor of rank {rank}")
+        return axis % max(rank, 1)
+
+    def listed(self, name: str, place: int, since: int) -> tuple[int, ...] | None:
+        """Integers that are an attribute before opset `since` and an input from then on; None where left out.
+
+        Raises AxisError where they are computed at run time.
+        """
+        if self.opset < since or not self.has(place):
+            value = self.attr(name)
+            return None if value is None else tuple(value)
+        found = self.integers(place)
+        if found is None:
+            raise AxisError(f"{self.node.inputs[place]!r} is computed at run time")
+        return tuple(int(i) for i in found.reshape(-1))
+
+    # ---------------------------------------------------------------- relations
+    def reason(self, why: str) -> Reason:
+        """A reason that names this node."""
+        return Reason(why, self.node.name, self.node.op)
+
+    def keep(self, axes: Axis | Sequence[Axis], why: str) -> None:
+        """These axes must survive whole."""
+        reason = self.reason(why)
+        for axis in axes if isinstance(axes, (tuple, list)) else (axes,):
+            self.space.keep(axis, reason)
+
+    def tie(self, one: Axis, other: Axis) -> None:
+        """Two axes are the same."""
+        self.space.tie(one, other)
+
+    def role(self, place: int, *roles: str) -> None:
+        """What the axes of a weight are to the channels on them ("" for none): producer, consumer, scale, bias."""
+        tensor = self.tensor(place)
+        if tensor.slots and tensor.axes is not None:
+            self._operands.role(tensor.slots, tensor.axes, roles)
+
+    def unify(self, pattern: str, **known: int) -> tuple[dict[str, Axis], tuple[Axis, ...]]:
+        """Tie the operands by an einops-like pattern; the axis of each name, and the axes of the result.
+
+        ``n (g i) ..., (g o) i ... -> n (g o)``: one list of axes an operand, optional operands that are missing are
+        passed over; `...` stands for axes that the pattern says nothing of. Raises AxisError, with the pattern and the
+        shapes, where they contradict.
+        """
+        operands = [self.axes(k) if self.has(k) else None for k in range(pattern.count(",") + 1)]
+        return solve(self.space, pattern, operands, known)
+
+    def broadcast(self, *places: int) -> tuple[Axis, ...]:
+        """Tie operands that are broadcast together, as numpy does; the axes of the result."""
+        return broadcast(self.space, [self.axes(p) for p in places])
+
+    def spans(self, place: int, axes: Sequence[Axis]) -> bool:
+        """True where the operand has every axis of the result that may lose channels, rather than being repeated."""
+        mine = self.axes(place)
+        missing = [a for a in axes[: len(axes) - len(mine)] if a.size != 1]
+        repeated = [a for a, b in zip(axes[len(axes) - len(mine) :], mine, strict=True) if b == ONE and a != ONE]
+        return all(self.space.is_kept(a) for a in (*missing, *repeated))
+
+    # ---------------------------------------------------------------- results
+    def positions(self, size: int, like: Sequence[Axis] = ()) -> Axis:
+        """A fresh axis that is never cut; of a size known only at run time where that of `like` is."""
+        return self.space.var(size, POSITION, dynamic=any(self.space.is_dynamic(a) for a in like))
+
+    def sized(self, element: Any) -> Axis:
+        """An axis of the size that an element of a shape states."""
+        if isinstance(element, Term):
+            if element.axis is not None:
+                return element.axis
+            return self.space.var(int(element.value), dynamic=element.dynamic)
+        return self.space.var(int(element))
+
+    def sizes(self, axes: Sequence[Axis]) -> Values:
+        """The sizes of axes, as a one-dimensional tensor's elements."""
+        out = np.empty(len(axes), object)
+        for k, axis in enumerate(axes):
+            out[k] = size_of(self.space, axis) if isinstance(self.space.find(axis), Var) or axis.size != 1 else 1
+        return as_values(out)
+
+    def out(self, axes: Sequence[Axis], *, dtype: int | None = None, silent: bool = False) -> Tensor:
+        """A result; of the first operand's type unless another is given."""
+        if dtype is None:
+            dtype = self.tensor(0).dtype if self.has(0) else 0
+        return Tensor(tuple(axes), dtype, None, silent)
+
+    def like(self, place: int = 0) -> Tensor:
+        """A result with the axes, type and silence of an operand."""
+        t = self.tensor(place)
+        return Tensor(self.axes(place), t.dtype, None, t.silent)
+
+    def hint(self, output: int) -> tuple[int | str | None, ...] | None:
+        """The shape that the file itself gives for an output."""
+        return self._operands.hint(self.node.outputs[output])
+
+
+def broadcast(space: Space, operands: Sequence[Sequence[Axis]]) -> tuple[Axis, ...]:
+    """Tie axes that numpy's broadcasting lays over each other; the axes of the result."""
+    rank = max(map(len, operands), default=0)
+    out: list[Axis] = []
+    for k in range(rank):
+        column = [axes[k - rank + len(axes)] for axes in operands if k - rank + len(axes) >= 0]
+        wide = [a for a in column if a.size != 1 or space.is_dynamic(a)]
+        for other in wide[1:]:
+            space.tie(wide[0], other)
+        out.append(wide[0] if wide else ONE)
+    return tuple(out)
+
+
+Rule = Callable[[View], Effect]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registered rule: the operators it is for, and the family (file) it stands in."""
+
+    rule: Rule
+    family: str
+    summary: str
+
+
+RULES: dict[tuple[str, str], Entry] = {}
+
+
+def rule(*names: str, domain: str = "") -> Callable[[Rule], Rule]:
+    """Register a rule for operators. Raises ValueError for an operator that has one."""
+
+    def register(fn: Rule) -> Rule:
+        for name in names:
+            if (domain, name) in RULES:
+                raise ValueError(f"{domain or 'ai.onnx'}.{name} has a rule already: {RULES[domain, name].rule.__name__}")
+            summary = (fn.__doc__ or "").strip().split("\n")[0]
+            RULES[domain, name] = Entry(fn, fn.__module__.rsplit(".", 1)[-1], summary)
+        return fn
+
+    return register
