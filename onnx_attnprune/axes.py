@@ -277,6 +277,11 @@ class Space:
 
     def _align_product(self, a: Product, b: Product) -> Iterator[tuple[Axis, Axis]]:
         p, q = a.parts[0], b.parts[0]
+        for single, own, other in ((p, a, b), (q, b, a)):
+            if single.size == 1:  # of a run-time size, or one channel of many: nothing to align, nothing to remove
+                self.keep(single, Reason("a single channel stands for it"))
+                yield product(own.parts[1:]), other
+                return
         if p.size % q.size and q.size % p.size:
             p, q = a.parts[-1], b.parts[-1]
             if p.size == q.size:

@@ -144,6 +144,14 @@ class Graph:
                     found.setdefault(name, []).append((node, place))
         return found
 
+    @cached_property
+    def names(self) -> set[str]:
+        """Every tensor name in use; whoever takes a fresh one adds it."""
+        taken = {v.name for v in (*self.model.graph.input, *self.model.graph.output, *self.model.graph.initializer)}
+        for node in nodes_of(self.model.graph):
+            taken.update(node.input, node.output)
+        return taken
+
     def captured(self, node: Node) -> list[str]:
         """Names of outer tensors that the bodies of a control-flow node read."""
         names: dict[str, None] = {}
@@ -275,6 +283,60 @@ def sha256(path: str | os.PathLike[str]) -> str:
         while block := f.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+# ---------------------------------------------------------------- editing a copy
+def empty_like(model: ModelProto) -> ModelProto:
+    """A copy of all but nodes, initializers and shapes of inner tensors, which the caller fills in."""
+    copy = ModelProto()
+    for field, value in model.ListFields():
+        if field.name != "graph":
+            _copy_field(copy, field.name, value)
+    for field, value in model.graph.ListFields():
+        if field.name not in ("node", "initializer", "value_info"):
+            _copy_field(copy.graph, field.name, value)
+    copy.graph.SetInParent()
+    return copy
+
+
+def _copy_field(target: Any, name: str, value: Any) -> None:
+    if hasattr(value, "CopyFrom"):
+        getattr(target, name).CopyFrom(value)
+    elif hasattr(value, "extend"):
+        getattr(target, name).extend(value)
+    else:
+        setattr(target, name, value)
+
+
+def tensor_of(constant: Constant, array: NDArray[Any], name: str | None = None) -> TensorProto:
+    """New values for a constant: its element type, its doc string, by default its name."""
+    tensor = numpy_helper.from_array(np.ascontiguousarray(array), constant.proto.name if name is None else name)
+    if tensor.data_type != constant.dtype:
+        raise ModelError(f"{constant.name}: element type {constant.dtype} can't be cut")
+    tensor.doc_string = constant.proto.doc_string
+    return tensor
+
+
+def integers_tensor(name: str, values: Any, dtype: int = TensorProto.INT64) -> TensorProto:
+    """A constant for sizes or indices."""
+    array = np.asarray(list(values) if not isinstance(values, np.ndarray) else values)
+    return numpy_helper.from_array(array.astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
+
+
+def set_integers(node: NodeProto, name: str, value: int | list[int]) -> None:
+    """Set an integer attribute, or a list of them."""
+    for k in reversed(range(len(node.attribute))):
+        if node.attribute[k].name == name:
+            del node.attribute[k]
+    node.attribute.append(helper.make_attribute(name, value))
+
+
+def set_constant(copy: NodeProto, original: NodeProto, tensor: TensorProto) -> None:
+    """Make `copy` the Constant node `original` with other values."""
+    for field, value in original.ListFields():
+        if field.name != "attribute":
+            _copy_field(copy, field.name, value)
+    copy.attribute.append(helper.make_attribute("value", tensor))
 
 
 # ---------------------------------------------------------------- writing
