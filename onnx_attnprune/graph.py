@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,8 @@ def _attribute(a: AttributeProto) -> Any:
         return a.f
     if a.type == AttributeProto.STRING:
         return a.s.decode("utf-8", "replace")
+    if a.type == AttributeProto.STRINGS:
+        return tuple(s.decode("utf-8", "replace") for s in a.strings)
     value = helper.get_attribute_value(a)
     return tuple(value) if isinstance(value, list) else value
 
@@ -145,6 +147,11 @@ class Graph:
         return found
 
     @cached_property
+    def makers(self) -> dict[str, Node]:
+        """The node of the main graph that makes a tensor."""
+        return {name: node for node in self.nodes for name in node.outputs if name}
+
+    @cached_property
     def names(self) -> set[str]:
         """Every tensor name in use; whoever takes a fresh one adds it."""
         taken = {v.name for v in (*self.model.graph.input, *self.model.graph.output, *self.model.graph.initializer)}
@@ -183,6 +190,20 @@ def _signature(v: onnx.ValueInfoProto) -> Signature:
         return Signature(v.name, tensor.elem_type, None)
     dims = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim)
     return Signature(v.name, tensor.elem_type, dims)
+
+
+def infer_outputs(
+    node: Node, opset: int, operands: Mapping[str, tuple[int, tuple[int | str | None, ...]]], constants: Mapping[str, TensorProto]
+) -> dict[str, Signature]:
+    """What onnx itself infers of a node's outputs, from (type, shape) of its operands; {} where it can't."""
+    try:
+        schema = onnx.defs.get_schema(node.op, opset, node.domain)
+        types = {name: helper.make_tensor_type_proto(dtype, shape) for name, (dtype, shape) in operands.items()}
+        found = onnx.shape_inference.infer_node_outputs(schema, node.proto, types, dict(constants))
+    except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, KeyError):
+        return {}
+    values = (helper.make_value_info(name, kind) for name, kind in found.items())
+    return {v.name: _signature(v) for v in values if v.type.HasField("tensor_type")}
 
 
 # ---------------------------------------------------------------- reading
@@ -285,6 +306,67 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+# ---------------------------------------------------------------- checking
+def interface_change(original: ModelProto, other: ModelProto) -> str:
+    """How the inputs or outputs of two models differ in name, type or shape; empty where they don't."""
+    constants = {t.name for t in original.graph.initializer}
+    for what in ("input", "output"):
+        before = {v.name: v.type for v in getattr(original.graph, what) if v.name not in constants}
+        after = {v.name: v.type for v in getattr(other.graph, what) if v.name not in constants}
+        if list(before) != list(after):
+            return f"the {what}s were {list(before)} and are {list(after)}"
+        for name, kind in before.items():
+            if kind != after[name]:
+                return f"{what} {name!r} has changed its type or shape"
+    return ""
+
+
+def structural_fault(model: ModelProto) -> str:
+    """What onnx.checker with full_check finds wrong, in one line; empty where it finds nothing."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except ValueError as error:  # over 2 GB the checker takes files only
+        return "" if "2GB" in str(error) or "2GiB" in str(error) else _first_line(error)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return _first_line(error)
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def float_type(model: ModelProto) -> str:
+    """The coarsest float type among the weights ("float16", ...)."""
+    found = {t.data_type for t in all_tensors(model.graph) if t.dims}
+    names = ((TensorProto.BFLOAT16, "bfloat16"), (TensorProto.FLOAT16, "float16"), (TensorProto.FLOAT, "float32"))
+    return next((name for dtype, name in names if dtype in found), "float64" if TensorProto.DOUBLE in found else "float32")
+
+
+def parameter_count(model: ModelProto) -> int:
+    """Numbers in the stored tensors of non-integer index types, as parameters are usually counted."""
+    counted = 0
+    for tensor in all_tensors(model.graph):
+        if tensor.dims and tensor.data_type not in (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL):
+            counted += int(np.prod(tensor.dims, dtype=np.int64))
+    return counted
+
+
+def index_limits(graph: Graph) -> dict[str, int]:
+    """For each integer graph input that reads entries of a constant, how many entries there are to read."""
+    source = {s.name: s.name for s in graph.inputs}
+    limits: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op in ("Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose"):
+            if node.inputs[0] in source:
+                source[node.outputs[0]] = source[node.inputs[0]]
+        elif node.op == "Gather" and node.inputs[1] in source and node.inputs[0] in graph.constants:
+            size = graph.constants[node.inputs[0]].dims[int(node.attr("axis", 0))]
+            name = source[node.inputs[1]]
+            limits[name] = min(size, limits.get(name, size))
+    return limits
+
+
 # ---------------------------------------------------------------- editing a copy
 def empty_like(model: ModelProto) -> ModelProto:
     """A copy of all but nodes, initializers and shapes of inner tensors, which the caller fills in."""
@@ -323,6 +405,11 @@ def integers_tensor(name: str, values: Any, dtype: int = TensorProto.INT64) -> T
     return numpy_helper.from_array(array.astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
 
 
+def where_node(condition: str, one: str, other: str, output: str) -> NodeProto:
+    """A node that takes `one` where the condition holds and `other` elsewhere."""
+    return helper.make_node("Where", [condition, one, other], [output], name=output)
+
+
 def set_integers(node: NodeProto, name: str, value: int | list[int]) -> None:
     """Set an integer attribute, or a list of them."""
     for k in reversed(range(len(node.attribute))):
@@ -352,6 +439,23 @@ def write_model(model: ModelProto, path: str | os.PathLike[str]) -> int:
         return _write_with_external(model, path)
     write_bytes(path, data)
     return len(data)
+
+
+def serialized(model: ModelProto) -> bytes | ModelProto:
+    """The model's bytes, as ONNX Runtime takes them; the model itself where it is over protobuf's limit."""
+    try:
+        return model.SerializeToString()
+    except (EncodeError, ValueError):
+        return model
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError, before any work is done, where a file can't be put at `path`."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent or "."):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written: {error.strerror}") from None
 
 
 def write_bytes(path: Path, data: bytes) -> None:

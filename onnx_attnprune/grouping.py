@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_attnprune.axes import Axis, BoolArray, Reason, Space, Var, leaves
 from onnx_attnprune.errors import AxisError, ModelError
-from onnx_attnprune.graph import Constant, Graph, Node
+from onnx_attnprune.graph import Constant, Graph, Node, Signature, TensorProto, infer_outputs
 from onnx_attnprune.ops import FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
 from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
 
@@ -158,6 +158,10 @@ class _Run:
         """A constant of the file by name."""
         return self.graph.constants.get(name)
 
+    def maker(self, name: str) -> Node | None:
+        """The node that makes a tensor; None for a constant of the file and for a graph input."""
+        return None if name in self.graph.constants else self.graph.makers.get(name)
+
     def value(self, name: str) -> Values | None:
         """The elements of a small tensor, where they are known."""
         if name in self.known:
@@ -267,8 +271,9 @@ class _Run:
         for place, name in enumerate(node.inputs):
             for axis in (self.slot_of[node.index, place].axes or ()) if (node.index, place) in self.slot_of else ():
                 self.space.keep(axis, reason)
+        signatures = self._inferred(node)
         for name in node.outputs:
-            hint = self.graph.hints.get(name)
+            hint = self.graph.hints.get(name) or signatures.get(name)
             axes = None
             if hint is not None and hint.dims is not None:
                 axes = tuple(
@@ -276,6 +281,19 @@ class _Run:
                     for d in hint.dims
                 )
             self.known[name] = Tensor(axes, 0 if hint is None else hint.dtype)
+
+    def _inferred(self, node: Node) -> Mapping[str, Signature]:
+        operands: dict[str, tuple[int, tuple[int | str | None, ...]]] = {}
+        constants: dict[str, TensorProto] = {}
+        for name in node.inputs:
+            found, constant = self.known.get(name), self.graph.constants.get(name)
+            if constant is not None:
+                operands[name] = (constant.dtype, constant.dims)
+                if constant.dtype in INTEGERS and constant.count <= LARGEST:
+                    constants[name] = constant.proto
+            elif found is not None and found.axes is not None and found.dtype:
+                operands[name] = (found.dtype, tuple(None if self.space.is_dynamic(a) else a.size for a in found.axes))
+        return infer_outputs(node, self.graph.opsets.get(node.domain, self.graph.opset), operands, constants)
 
     # ---------------------------------------------------------------- sizes that the graph computes itself
     def _freeze(self, node: Node, restated: set[int]) -> None:
@@ -300,10 +318,10 @@ class _Run:
                 if value is None:
                     continue
                 elements = list(value.reshape(-1))
-                late = [k for k, e in enumerate(elements) if isinstance(e, Term) and e.dynamic]
-                for k, axis in enumerate(axes):
-                    free_sign = node.op == "Reshape" and len(late) == 1 and -1 not in elements
-                    if k in late and axis is not None and not free_sign and not self._follows(elements[k], axis):
+                stands = effect.stands.get(place, (None,) * len(axes))
+                for element, axis, stand in zip(elements, axes, stands, strict=True):
+                    late = isinstance(element, Term) and element.dynamic
+                    if late and axis is not None and stand is None and not self._follows(element, axis):
                         self.space.keep(axis, Reason("its size is computed at run time", node.name, node.op))
 
     def _follows(self, element: Term, axis: Axis) -> bool:
@@ -316,9 +334,11 @@ class _Run:
             for k, axis in enumerate(slot.axes):
                 for var in dict.fromkeys(leaves(self.space.find(axis))):
                     if var.size > 1 and not self.space.is_kept(var):
-                        members.setdefault(var, []).append(Member(slot, k, self._role(slot, var)))
+                        members.setdefault(var, []).append(Member(slot, k, self._role(slot, axis, var)))
         names: set[str] = set()
-        for number, (var, found) in enumerate(members.items()):
+        # A variable that lies in constants alone which no operator weighs channels with is nothing to prune.
+        weighed = {v: f for v, f in members.items() if any(m.role != "constant" for m in f)}
+        for number, (var, found) in enumerate(weighed.items()):
             first = next((m for m in found if m.role == "producer"), found[0])
             name = base = first.slot.tensor.removesuffix(".weight") or f"group {number}"
             again = 1
@@ -328,11 +348,12 @@ class _Run:
             names.add(name)
             yield Group(number, var, name, tuple(found))
 
-    def _role(self, slot: Slot, var: Var) -> str:
-        for axis, role in self.roles.get(slot.id, ()):
-            if var in leaves(self.space.find(axis)):
-                return role
-        return "constant"
+    def _role(self, slot: Slot, axis: Axis, var: Var) -> str:
+        # Two axes of one weight may come to be the same channels, as in a recurrence: the axis itself tells them apart.
+        noted = self.roles.get(slot.id, ())
+        roles = [role for one, role in noted if one == axis]
+        roles.extend(role for one, role in noted if var in leaves(self.space.find(one)))
+        return roles[0] if roles else "constant"
 
     def _kept(self) -> Iterator[Kept]:
         for slot in self.slots:

@@ -21,6 +21,7 @@ from onnx_attnprune.graph import (
     set_constant,
     set_integers,
     tensor_of,
+    where_node,
 )
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.ops import Effect
@@ -113,7 +114,7 @@ def _edited(
         else:
             constant = graph.constants[proto.output[0]]
             set_constant(copy, proto, tensor_of(constant, edit(constant.array(), removed)))
-    consumers = {o: n for n in model.graph.node for o in n.output[:1]}
+    consumers = {first_output(n.output): n for n in model.graph.node}
     copies: dict[tuple[str, str], str] = {}
     for use in cuts.uses:
         key = (use.tensor, repr(sorted(use.removed.items())))
@@ -130,6 +131,11 @@ def _edited(
         elif proto.name in still_read or proto.name not in {u.tensor for u in cuts.uses}:
             model.graph.initializer.add().CopyFrom(proto)
     return model
+
+
+def first_output(names: Iterable[str]) -> str:
+    """The output that names a node: the first one that is not left out; "" for a node without any."""
+    return next((name for name in names if name), "")
 
 
 def _array(graph: Graph, name: str) -> NDArray[Any]:
@@ -160,17 +166,22 @@ def _fresh(name: str, graph: Graph) -> str:
 # ---------------------------------------------------------------- sizes
 def _restate(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArray]) -> None:
     """Bring every integer that states a size up to date, and forget stale shapes of inner tensors."""
-    edited = {n.output[0]: n for n in model.graph.node if n.output}
+    edited = {first_output(n.output): n for n in model.graph.node}
     for node, effect in analysis.effects:
-        proto = edited[node.outputs[0]] if node.outputs[0] else None
-        if proto is None:
-            continue
+        proto = edited[first_output(node.outputs)]
         for name, axes in effect.attrs.items():
             _restate_attribute(proto, node, name, axes, analysis, alive)
         for place, stated in effect.inputs.items():
             values = _restated_input(node, effect, place, stated, analysis, alive)
             if values is not None:
-                _put(model, proto, place, values, effect.drop, analysis.graph)
+                late = [v is None for v in values]
+                computed = proto.input[place] if place < len(proto.input) else ""
+                _put(model, proto, place, [v or 0 for v in values], effect.drop, analysis.graph)
+                if any(late):
+                    _put_computed(model, proto, place, late, computed, analysis.graph)
+        for place, axis in effect.omit.items():
+            if analysis.space.size(axis, alive) != axis.size:
+                proto.input[place] = ""
         for place, (axis, indices) in effect.picks.items():
             survivors = analysis.space.mask(axis, alive)
             if not survivors.all():
@@ -181,7 +192,8 @@ def _restate(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArra
         assert value is not None
         if any(after(e, analysis.space, alive) != now(e) for e in value.reshape(-1)):
             array = numbers(value)
-            _put(model, edited[node.outputs[0]], place, array, (), analysis.graph, analysis.tensors[node.inputs[place]].dtype)
+            dtype = analysis.tensors[node.inputs[place]].dtype
+            _put(model, edited[first_output(node.outputs)], place, array, (), analysis.graph, dtype)
     _restate_signatures(model, analysis, alive)
 
 
@@ -205,8 +217,9 @@ def _restate_attribute(
 
 def _restated_input(
     node: Node, effect: Effect, place: int, axes: Sequence[Any], analysis: Analysis, alive: Mapping[int, BoolArray]
-) -> list[int] | None:
-    """The elements of an integer input after the cut; None where it is right as it is."""
+) -> list[int | None] | None:
+    """The elements of an integer input after the cut, None for one that only the run can tell; None where all of it is
+    right as it is."""
     space = analysis.space
     sizes = [None if a is None else space.size(a, alive) for a in axes]
     if place >= len(node.inputs) or not node.inputs[place]:
@@ -221,13 +234,11 @@ def _restated_input(
     if not any(w and a is not None and space.size(a, alive) != a.size or (w and _drifts(e, space, alive))
                for w, a, e in zip(wrong, axes, elements, strict=True)):  # fmt: skip  # one condition
         return None
-    out = []
-    for element, size in zip(elements, sizes, strict=True):
-        if size is not None:
-            late = isinstance(element, Term) and element.dynamic
-            out.append(-1 if late and node.op == "Reshape" else size)
-        else:
-            out.append(int(now(element)))
+    out: list[int | None] = []
+    stands = effect.stands.get(place, (None,) * len(sizes))
+    for element, size, stand in zip(elements, sizes, stands, strict=True):
+        late = isinstance(element, Term) and element.dynamic
+        out.append(stand if late else int(now(element)) if size is None else size)
     return out
 
 
@@ -256,6 +267,18 @@ def _put(
     for k in reversed(range(len(proto.attribute))):
         if proto.attribute[k].name in drop:
             del proto.attribute[k]
+
+
+def _put_computed(
+    model: ModelProto, proto: NodeProto, place: int, late: Sequence[bool], computed: str, graph: Graph
+) -> None:
+    """Take the elements `late` of an input from what the graph computes, the others from the fresh constant."""
+    fixed = proto.input[place]
+    which, chosen = _fresh(f"{fixed}_late", graph), _fresh(f"{fixed}_chosen", graph)
+    model.graph.initializer.append(integers_tensor(which, list(late), dtype=9))
+    at = next(k for k, n in enumerate(model.graph.node) if n is proto or n.output[:1] == proto.output[:1])
+    model.graph.node.insert(at, where_node(which, computed, fixed, chosen))
+    model.graph.node[at + 1].input[place] = chosen
 
 
 def _restate_signatures(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArray]) -> None:

@@ -137,17 +137,21 @@ def _text(shape: Sequence[int | str | None]) -> str:
     return "x".join("?" if size is None else str(size) for size in shape) or "()"
 
 
-def random_feeds(specs: Sequence[InputSpec], shapes: Mapping[str, Shape], seed: int) -> dict[str, Array]:
+def random_feeds(
+    specs: Sequence[InputSpec], shapes: Mapping[str, Shape], seed: int, limits: Mapping[str, int] | None = None
+) -> dict[str, Array]:
     """An array of the input's type and of `shapes[name]` for each input; equal seeds give equal arrays.
 
     Floats are standard normal, integers 0 to 100 (what the type holds of it), booleans true; an integer input with
-    "mask" in its name is all ones. Raises ModelError for strings and other types that have no sensible random value.
+    "mask" in its name is all ones, and one in `limits` stays below what is given there (the rows of the table that it
+    reads). Raises ModelError for strings and other types that have no sensible random value.
     """
     rng = np.random.default_rng(seed)
-    return {spec.name: _random(spec, shapes[spec.name], rng) for spec in specs}
+    tops = {name: limit - 1 for name, limit in (limits or {}).items()}
+    return {s.name: _random(s, shapes[s.name], rng, tops.get(s.name, _LARGEST_INTEGER)) for s in specs}
 
 
-def _random(spec: InputSpec, shape: Shape, rng: np.random.Generator) -> Array:
+def _random(spec: InputSpec, shape: Shape, rng: np.random.Generator, highest: int) -> Array:
     if is_float(spec.dtype):
         return np.asarray(rng.standard_normal(shape)).astype(spec.dtype)
     if spec.dtype == np.bool_:
@@ -155,7 +159,7 @@ def _random(spec: InputSpec, shape: Shape, rng: np.random.Generator) -> Array:
     if np.issubdtype(spec.dtype, np.integer):
         if "mask" in spec.name.lower():
             return np.ones(shape, dtype=spec.dtype)
-        top = min(_LARGEST_INTEGER, int(np.iinfo(spec.dtype).max))
+        top = min(highest, _LARGEST_INTEGER, int(np.iinfo(spec.dtype).max))
         return np.asarray(rng.integers(0, top, size=shape, endpoint=True)).astype(spec.dtype)
     kind = "strings" if spec.dtype == np.object_ else spec.dtype.name
     raise ModelError(f"input {spec.name} takes {kind}: there are no random values for it")

@@ -1,9 +1,9 @@
 """Operator rules, one file a family; importing the package registers them all."""
 
-from onnx_attnprune.ops import conv, elementwise, linear, norm, reduce, resize, shape, slicing
+from onnx_attnprune.ops import conv, elementwise, linear, norm, recurrent, reduce, resize, shape, slicing
 from onnx_attnprune.ops.folds import FLOATS, FOLDS
 from onnx_attnprune.ops.registry import POSITION, RULES, Effect, Linear, Tensor, View
 
 __all__ = ["FLOATS", "FOLDS", "POSITION", "RULES", "Effect", "Linear", "Tensor", "View"]
 
-FAMILIES = (conv, elementwise, linear, norm, reduce, resize, shape, slicing)
+FAMILIES = (conv, elementwise, linear, norm, recurrent, reduce, resize, shape, slicing)

@@ -13,13 +13,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_attnprune.axes import ONE, Axis, Reason, Space, Var
+from onnx_attnprune.axes import ONE, Axis, Reason, Space
 from onnx_attnprune.errors import AxisError
 from onnx_attnprune.graph import Constant, Node
 from onnx_attnprune.ops.pattern import solve
 from onnx_attnprune.ops.values import Term, Values, as_values, numbers, size_of
 
 POSITION = Reason("a position, not a channel")
+# What only lays numbers out anew, in another order or several times over.
+RELAID = {
+    "Cast", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+}  # fmt: skip  # a list of names
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +61,19 @@ class Effect:
     """What a rule says of a node.
 
     outputs: one tensor per output. attrs: integer attributes that equal the size of an axis (a tuple for a list, None
-    for an element that stays). inputs: for an integer input, the axis whose size each element states (None: not a size of anything that may
-    change); `drop` names attributes that such an input replaces. picks: inputs that hold indices into an axis.
-    macs: products of axes that add up to the node's multiply-accumulates.
+    for an element that stays). inputs: for an integer input, the axis whose size each element states (None: not a size
+    of anything that may change); `drop` names attributes that such an input replaces. picks: inputs that hold indices
+    into an axis. omit: inputs that may as well be left out, and are once the axis has lost channels. macs: products of
+    axes that add up to the node's multiply-accumulates.
     """
 
     outputs: tuple[Tensor, ...]
     attrs: Mapping[str, Axis | tuple[Axis | None, ...]] = field(default_factory=dict)
     inputs: Mapping[int, tuple[Axis | None, ...]] = field(default_factory=dict)
+    stands: Mapping[int, tuple[int | None, ...]] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
     picks: Mapping[int, tuple[Axis, tuple[int, ...]]] = field(default_factory=dict)
+    omit: Mapping[int, Axis] = field(default_factory=dict)
     macs: tuple[tuple[Axis, ...], ...] = ()
     linear: Linear | None = None
 
@@ -79,6 +86,8 @@ class Operands(Protocol):
     def tensor(self, node: Node, place: int) -> Tensor | None: ...
 
     def constant(self, name: str) -> Constant | None: ...
+
+    def maker(self, name: str) -> Node | None: ...
 
     def value(self, name: str) -> Values | None: ...
 
@@ -130,6 +139,15 @@ class View:
     def is_weight(self, place: int) -> bool:
         """True where the operand is computed from constants alone."""
         return self.has(place) and bool(self.tensor(place).slots)
+
+    def is_filled_with_zeros(self, place: int) -> bool:
+        """True where the operand is zeros that the graph makes from a shape, and only lays out anew since."""
+        maker = self._operands.maker(self.node.inputs[place]) if self.has(place) else None
+        while maker is not None and maker.op in RELAID and not maker.domain:
+            if maker.op == "Expand" and (fill := self._operands.constant(maker.inputs[0])) is not None:
+                return fill.count == 1 and not fill.array().any()
+            maker = self._operands.maker(maker.inputs[0])
+        return maker is not None and maker.op == "ConstantOfShape" and filler(maker) == 0
 
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute of the node, or the default."""
@@ -214,7 +232,7 @@ class View:
         """The sizes of axes, as a one-dimensional tensor's elements."""
         out = np.empty(len(axes), object)
         for k, axis in enumerate(axes):
-            out[k] = size_of(self.space, axis) if isinstance(self.space.find(axis), Var) or axis.size != 1 else 1
+            out[k] = size_of(self.space, axis)
         return as_values(out)
 
     def out(self, axes: Sequence[Axis], *, dtype: int | None = None, silent: bool = False) -> Tensor:
@@ -244,6 +262,12 @@ def broadcast(space: Space, operands: Sequence[Sequence[Axis]]) -> tuple[Axis, .
             space.tie(wide[0], other)
         out.append(wide[0] if wide else ONE)
     return tuple(out)
+
+
+def filler(node: Node) -> float:
+    """The number that a ConstantOfShape node fills its result with."""
+    value = node.attr("value")
+    return 0.0 if value is None else float(Constant("", (1,), value.data_type, value, False).array().reshape(-1)[0])
 
 
 Rule = Callable[[View], Effect]

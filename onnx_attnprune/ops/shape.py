@@ -33,7 +33,18 @@ def reshape(n: View) -> Effect:
         if not isinstance(e, Term) and e == 0 and n.space.find(x[k]) == n.space.find(out[k]):
             restated = (*restated[:k], None, *restated[k + 1 :])
     inputs = {1: restated} if n.has(1) else {}
-    return Effect((n.out(out, silent=n.tensor(0).silent),), inputs=inputs)
+    stands = {1: _stand_ins(n, list(shape), x, out)}
+    return Effect((n.out(out, silent=n.tensor(0).silent),), inputs=inputs, stands=stands)
+
+
+def _stand_ins(n: View, shape: list[Any], x: tuple[Axis, ...], out: list[Axis]) -> tuple[int | None, ...]:
+    """For each size that is computed at run time the number that says the same: 0 (copied) or, for one of them, -1."""
+    late = [k for k, e in enumerate(shape) if isinstance(e, Term) and e.dynamic]
+    found: dict[int, int] = {k: 0 for k in late if k < len(x) and n.space.find(x[k]) == n.space.find(out[k])}
+    rest = [k for k in late if k not in found]
+    if len(rest) == 1 and not any(now(e) == -1 for e in shape):
+        found[rest[0]] = -1
+    return tuple(found.get(k) for k in range(len(shape)))
 
 
 def _reshaped(n: View, x: tuple[Axis, ...], shape: list[Any]) -> list[Axis]:

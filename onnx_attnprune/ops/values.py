@@ -41,7 +41,9 @@ class Term:
 
 
 def size_of(space: Space, axis: Axis) -> Number | Term:
-    """The size of an axis as an element."""
+    """The size of an axis as an element: a plain number where no cut and no input can change it."""
+    if not space.is_dynamic(axis) and space.is_kept(axis):
+        return axis.size
     return Term(axis.size, space.is_dynamic(axis), axis)
 
 

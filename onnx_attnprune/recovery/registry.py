@@ -1,0 +1,61 @@
+"""The registry of recovery methods, and what each of them gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from onnx_attnprune.axes import BoolArray
+from onnx_attnprune.errors import SettingsError
+from onnx_attnprune.graph import ModelProto
+from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.consumers import consumers_of
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A repaired model, and how much of it the method reached.
+
+    consumers: how many nodes mix removed channels by a weight. compensated: for how many of them the loss of at least
+    one channel was made up for. notes: one line for each consumer that was left out, wholly or in part, with the reason.
+    """
+
+    model: ModelProto
+    method: str
+    consumers: int
+    compensated: int
+    notes: tuple[str, ...] = ()
+
+
+Method = Callable[[Analysis, Mapping[int, BoolArray], ModelProto], Recovery]
+RECOVERIES: dict[str, Method] = {}
+
+
+def recovery(name: str) -> Callable[[Method], Method]:
+    """Register a method by the name that users give it. Raises ValueError for a name that is taken."""
+
+    def register(method: Method) -> Method:
+        if name in RECOVERIES:
+            raise ValueError(f"a recovery method is called {name!r} already: {RECOVERIES[name].__name__}")
+        RECOVERIES[name] = method
+        return method
+
+    return register
+
+
+def recover(name: str, analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto) -> Recovery:
+    """Repair `pruned`, which is what `surgery.prune(analysis, alive)` gave.
+
+    A method may edit `pruned` in place, so that its weights are not held twice; the analysed model is never touched.
+    Raises SettingsError for a name that no method has.
+    """
+    method = RECOVERIES.get(name)
+    if method is None:
+        raise SettingsError(f"no recovery method is called {name!r}; choose from: {', '.join(RECOVERIES)}")
+    return method(analysis, alive, pruned)
+
+
+@recovery("none")
+def leave(analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto) -> Recovery:
+    """The pruned model as it is."""
+    return Recovery(pruned, "none", len(consumers_of(analysis, alive)), 0)

@@ -1,0 +1,116 @@
+"""What a run found, as frozen data; the texts are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from onnx_attnprune.evaluate.equivalence import Difference
+from onnx_attnprune.evaluate.latency import Latency
+from onnx_attnprune.evaluate.metrics import Classification
+from onnx_attnprune.evaluate.selfcheck import SelfCheck
+
+FORMAT, VERSION = "onnx-attnprune/report", 1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A count before and after pruning."""
+
+    before: int
+    after: int
+
+    @property
+    def left(self) -> float:
+        """The share that is left (1.0 where there was nothing)."""
+        return self.after / self.before if self.before else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """One channel group: how many of its channels stay, and in how many weight axes they lie."""
+
+    name: str
+    size: int
+    kept: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """Weight axes that are kept for one reason: how many, with how many channels, and one of them as an example."""
+
+    why: str
+    op: str
+    axes: int
+    channels: int
+    example: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Latency of both models, measured in turns: `speedup` is the median of the per-round ratios (above 1: faster)."""
+
+    provider: str
+    before: Latency
+    after: Latency
+    speedup: float
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Classification figures of the original, of the pruned model before repair (None without repair) and after it."""
+
+    data: str
+    before: Classification
+    unrepaired: Classification | None
+    after: Classification
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What the repair did: its method, and how many of the consumers of removed channels it could mend."""
+
+    method: str
+    consumers: int
+    compensated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Seconds of wall time that a stage of the run took."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All figures of one run. Sizes in bytes; MACs per run at `shapes`. `output` is None for a dry run."""
+
+    model: str
+    output: str | None
+    command: str
+    versions: Mapping[str, str]
+    settings: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+    channels: Change
+    parameters: Change
+    macs: Change
+    size: Change | None
+    groups: tuple[GroupRow, ...]
+    kept: tuple[KeptRow, ...]
+    self_check: SelfCheck | None
+    drift: tuple[Difference, ...]
+    speed: Speed | None
+    accuracy: Accuracy | None
+    repair: Repair | None
+    stages: tuple[Stage, ...]
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain data for JSON, with its format and version."""
+        return {"format": FORMAT, "version": VERSION, **asdict(self)}
