@@ -13,6 +13,7 @@ of it (factors of size 1 are dropped), so no variable can come to contain itself
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Union
@@ -44,6 +45,9 @@ class Var:
     id: int
     size: int
     dynamic: bool = False
+
+    def __hash__(self) -> int:
+        return self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def product(parts: Iterable[Axis]) -> Axis:
     """The product of axes; nested products are flattened and factors that are always 1 dropped."""
     flat: list[Axis] = []
     for part in parts:
-        if part is not ONE and part != ONE:
+        if part.size != 1 or part != ONE:
             flat.extend(part.parts if isinstance(part, Product) else (part,))
     if len(flat) < 2:
         return flat[0] if flat else ONE
@@ -101,15 +105,16 @@ def concat(parts: Iterable[Axis]) -> Axis:
     return Concat(tuple(flat), sum(p.size for p in flat))
 
 
-def leaves(axis: Axis) -> Iterator[Var]:
+def leaves(axis: Axis) -> Sequence[Var]:
     """The variables of a tree, repeats included."""
     if isinstance(axis, Var):
-        yield axis
-    elif isinstance(axis, Pick):
-        yield from leaves(axis.source)
-    else:
-        for part in axis.parts:
-            yield from leaves(part)
+        return (axis,)
+    if isinstance(axis, Pick):
+        return leaves(axis.source)
+    found: list[Var] = []
+    for part in axis.parts:
+        found.extend(leaves(part))
+    return found
 
 
 class Space:
@@ -145,10 +150,17 @@ class Space:
                 return ONE
             source = self.find(axis.source)
             return axis if source is axis.source else self.find(_pick_of(source, axis.indices))
-        parts = tuple(self.find(p) for p in axis.parts)
-        if all(new is old for new, old in zip(parts, axis.parts, strict=True)):
+        if self._is_plain(axis):
+            return axis
+        parts = tuple([self.find(p) for p in axis.parts])
+        if all(map(operator.is_, parts, axis.parts)):
             return axis
         return product(parts) if isinstance(axis, Product) else concat(parts)
+
+    def _is_plain(self, axis: Product | Concat) -> bool:
+        """True where all parts are variables that are not bound: a shortcut for trees with very many of them."""
+        bound = self._bound
+        return all(isinstance(p, Var) and p.id not in bound for p in axis.parts)
 
     def pick(self, axis: Axis, indices: Sequence[int]) -> Axis:
         """The axis made of the channels `indices` of `axis` (0 <= index < size)."""
@@ -236,7 +248,7 @@ class Space:
         while todo:
             a, b = todo.pop()
             a, b = self.find(a), self.find(b)
-            if a == b:
+            if a is b or a == b:
                 continue
             if a.size != b.size:
                 if not (self.is_dynamic(a) or self.is_dynamic(b)):
@@ -292,7 +304,7 @@ class Space:
             return
         if p.size < q.size:
             a, b, p, q = b, a, q, p
-        rest = self.var(p.size // q.size, dynamic=self.is_dynamic(p))
+        rest = ONE if p.size == q.size else self.var(p.size // q.size, dynamic=self.is_dynamic(p))
         yield product((rest, *a.parts[1:])), product(b.parts[1:])
         yield p, product((q, rest))
 
@@ -335,6 +347,14 @@ class Space:
     def size(self, axis: Axis, alive: Mapping[int, BoolArray]) -> int:
         """How many channels of the axis survive."""
         return _count(self.find(axis), alive)
+
+    def removed(self, axis: Axis, alive: Mapping[int, BoolArray]) -> tuple[int, ...]:
+        """Which channels of the axis do not survive, in ascending order."""
+        found = self.find(axis)
+        if alive.keys().isdisjoint([leaf.id for leaf in leaves(found)]):
+            return ()
+        gone: list[int] = np.flatnonzero(~_mask(found, alive)).tolist()
+        return tuple(gone)
 
 
 def _mask(axis: Axis, alive: Mapping[int, BoolArray]) -> BoolArray:

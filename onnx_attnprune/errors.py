@@ -3,7 +3,8 @@
     AttnPruneError                1   anything that has no code of its own
     ├── SettingsError             2   an option, a pattern or a combination of options that makes no sense
     ├── ModelError                3   the input is not a model that can be read
-    │   └── AxisError             3   the sizes of a node's operands contradict each other
+    │   ├── AxisError             3   the sizes of a node's operands contradict each other
+    │   └── FeedError             3   the model loads, but does not run on the inputs that it was fed
     ├── DataError                 4   evaluation or calibration data that does not fit the model
     ├── NothingToPruneError       5   no channel group, or the settings leave every channel in place
     ├── PlanError                 6   a plan that does not belong to this model
@@ -11,7 +12,8 @@
     ├── SelfCheckError            8   the pruned model is not what it must be; nothing was written
     └── ProviderError             9   an execution provider that this build of ONNX Runtime lacks
 
-Code 2 is also what click uses for a malformed command line; 0 is success; 130 an interrupt from the keyboard.
+Code 2 is also what click uses for a malformed command line; 0 is success; 70 a defect of the tool itself (`--debug` shows
+where); 130 an interrupt from the keyboard.
 """
 
 from __future__ import annotations
@@ -37,6 +39,10 @@ class ModelError(AttnPruneError):
 
 class AxisError(ModelError):
     """Two axes that an operator makes equal have different sizes."""
+
+
+class FeedError(ModelError):
+    """ONNX Runtime loads the model but can't run it on the inputs that it was fed (sizes that it does not take)."""
 
 
 class DataError(AttnPruneError):
@@ -73,3 +79,7 @@ class ProviderError(AttnPruneError):
     """The execution provider asked for is not in this build of ONNX Runtime."""
 
     exit_code = 9
+
+
+INTERNAL = 70
+INTERRUPTED = 130

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +24,8 @@ from onnx_attnprune.errors import ModelError, OutputError
 OLDEST_OPSET = 7
 PROTOBUF_LIMIT = 2**31 - 1
 DEFAULT_DOMAINS = ("", "ai.onnx")
+# Element types that are stored as numpy holds them, byte for byte.
+WHOLE_BYTES = {1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +284,14 @@ def _read_external(model: ModelProto, path: Path) -> None:
         tensor.data_location = TensorProto.DEFAULT
 
 
+def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The files beside a readable model that hold weights of it."""
+    path = Path(path)
+    model = parse_model(path.read_bytes(), str(path))
+    names = {e.value for t in _stored_outside(model) for e in t.external_data if e.key == "location"}
+    return tuple(path.resolve().parent / name for name in sorted(names))
+
+
 def _stored_outside(model: ModelProto) -> Iterator[TensorProto]:
     for tensor in all_tensors(model.graph):
         if tensor.data_location == TensorProto.EXTERNAL:
@@ -330,6 +342,32 @@ def structural_fault(model: ModelProto) -> str:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         return _first_line(error)
     return ""
+
+
+def as_float32(model: ModelProto) -> ModelProto:
+    """A copy with float32 wherever the model has bfloat16, for a runtime that lacks the kernels; for checks only."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for tensor in all_tensors(copy.graph):
+        if tensor.data_type == TensorProto.BFLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+    for node in nodes_of(copy.graph):
+        for a in node.attribute:
+            if a.type == AttributeProto.INT and a.name in ("to", "dtype", "output_dtype") and a.i == TensorProto.BFLOAT16:
+                a.i = TensorProto.FLOAT
+    for value in _values_of(copy.graph):
+        if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return copy
+
+
+def _values_of(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    """Every declared tensor of a graph and of the bodies inside of it."""
+    yield from (*graph.input, *graph.output, *graph.value_info)
+    for node in graph.node:
+        for a in node.attribute:
+            for body in _graphs_of(a):
+                yield from _values_of(body)
 
 
 def _first_line(error: Exception) -> str:
@@ -392,11 +430,24 @@ def _copy_field(target: Any, name: str, value: Any) -> None:
 
 def tensor_of(constant: Constant, array: NDArray[Any], name: str | None = None) -> TensorProto:
     """New values for a constant: its element type, its doc string, by default its name."""
-    tensor = numpy_helper.from_array(np.ascontiguousarray(array), constant.proto.name if name is None else name)
+    tensor = TensorProto()
+    fill_tensor(tensor, constant, array, name)
+    return tensor
+
+
+def fill_tensor(tensor: TensorProto, constant: Constant, array: NDArray[Any], name: str | None = None) -> None:
+    """As `tensor_of`, into an empty tensor where it stands: protobuf would copy one that is put there later."""
+    name = constant.proto.name if name is None else name
+    if constant.dtype in WHOLE_BYTES and array.dtype == helper.tensor_dtype_to_np_dtype(constant.dtype):
+        tensor.name, tensor.data_type = name, constant.dtype
+        tensor.dims.extend(array.shape)
+        tensor.raw_data = (array if sys.byteorder == "little" else array.byteswap()).tobytes()
+    else:
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
     if tensor.data_type != constant.dtype:
         raise ModelError(f"{constant.name}: element type {constant.dtype} can't be cut")
-    tensor.doc_string = constant.proto.doc_string
-    return tensor
+    if constant.proto.doc_string:
+        tensor.doc_string = constant.proto.doc_string
 
 
 def integers_tensor(name: str, values: Any, dtype: int = TensorProto.INT64) -> TensorProto:
@@ -410,8 +461,8 @@ def where_node(condition: str, one: str, other: str, output: str) -> NodeProto:
     return helper.make_node("Where", [condition, one, other], [output], name=output)
 
 
-def set_integers(node: NodeProto, name: str, value: int | list[int]) -> None:
-    """Set an integer attribute, or a list of them."""
+def set_attribute(node: NodeProto, name: str, value: int | float | list[int]) -> None:
+    """Set an attribute that is a number, or a list of integers."""
     for k in reversed(range(len(node.attribute))):
         if node.attribute[k].name == name:
             del node.attribute[k]
@@ -426,6 +477,22 @@ def set_constant(copy: NodeProto, original: NodeProto, tensor: TensorProto) -> N
     copy.attribute.append(helper.make_attribute("value", tensor))
 
 
+def stored_tensor(name: str, array: NDArray[Any], dtype: int) -> TensorProto:
+    """Numbers as a constant of an element type."""
+    return numpy_helper.from_array(np.ascontiguousarray(array).astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
+
+
+def new_node(op: str, inputs: list[str], outputs: list[str], name: str = "") -> NodeProto:
+    """A node without attributes."""
+    return helper.make_node(op, inputs, outputs, name=name or None)
+
+
+def insert_node(model: ModelProto, after: NodeProto, node: NodeProto) -> None:
+    """Put a node behind another one of the main graph."""
+    places = [k for k, n in enumerate(model.graph.node) if n.output[:1] == after.output[:1]]
+    model.graph.node.insert(places[0] + 1, node)
+
+
 # ---------------------------------------------------------------- writing
 def write_model(model: ModelProto, path: str | os.PathLike[str]) -> int:
     """Write the model whole or not at all; how many bytes it takes.
@@ -434,19 +501,65 @@ def write_model(model: ModelProto, path: str | os.PathLike[str]) -> int:
     """
     path = Path(path)
     try:
-        data = model.SerializeToString()
-    except (EncodeError, ValueError):
+        size, parts = pieces(model)
+    except (EncodeError, ValueError):  # a single tensor over the limit
         return _write_with_external(model, path)
-    write_bytes(path, data)
-    return len(data)
+    if size > PROTOBUF_LIMIT:
+        return _write_with_external(model, path)
+    _put_in_place(path, parts)
+    return size
 
 
 def serialized(model: ModelProto) -> bytes | ModelProto:
     """The model's bytes, as ONNX Runtime takes them; the model itself where it is over protobuf's limit."""
     try:
-        return model.SerializeToString()
+        size, parts = pieces(model)
     except (EncodeError, ValueError):
         return model
+    return model if size > PROTOBUF_LIMIT else b"".join(parts)
+
+
+def pieces(model: ModelProto) -> tuple[int, Iterator[bytes]]:
+    """How many bytes a model takes when written, and these bytes, a node or a tensor at a time.
+
+    They are those of `SerializeToString`, which for a large model takes ten times as long and, while it lasts, three
+    times its size in memory (protobuf's encoder doubles its buffer until all fits).
+    """
+    head, tail = ModelProto(), ModelProto()
+    number = model.DESCRIPTOR.fields_by_name["graph"].number
+    for field, value in model.ListFields():
+        if field.number != number:
+            _copy_field(head if field.number < number else tail, field.name, value)
+    size = sum(map(len, _graph_pieces(model.graph)))
+    first, last = head.SerializeToString() + _length(number, size), tail.SerializeToString()
+    return len(first) + size + len(last), itertools.chain([first], _graph_pieces(model.graph), [last])
+
+
+def _graph_pieces(graph: onnx.GraphProto) -> Iterator[bytes]:
+    for field, value in graph.ListFields():
+        if field.name in ("node", "initializer"):
+            for item in value:
+                data = item.SerializeToString()
+                yield _length(field.number, len(data))
+                yield data
+        else:
+            part = onnx.GraphProto()
+            _copy_field(part, field.name, value)
+            yield part.SerializeToString()
+
+
+def _length(field: int, size: int) -> bytes:
+    """What stands before a message of `size` bytes: https://protobuf.dev/programming-guides/encoding/#length-types."""
+    return _varint(field << 3 | 2) + _varint(size)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
 
 
 def check_writable(path: Path) -> None:
@@ -460,13 +573,17 @@ def check_writable(path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Put a file in place whole or not at all. Raises OutputError."""
+    _put_in_place(path, (data,))
+
+
+def _put_in_place(path: Path, parts: Iterable[bytes]) -> None:
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent or ".")
     except OSError as error:
         raise OutputError(f"{path}: can't be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as f:
-            f.write(data)
+            f.writelines(parts)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:

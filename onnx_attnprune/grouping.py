@@ -331,10 +331,11 @@ class _Run:
     def _groups(self) -> Iterator[Group]:
         members: dict[Var, list[Member]] = {}
         for slot in self.slots:
+            noted = [(axis, role, self._leaf_ids(axis)) for axis, role in self.roles.get(slot.id, ())]
             for k, axis in enumerate(slot.axes):
                 for var in dict.fromkeys(leaves(self.space.find(axis))):
                     if var.size > 1 and not self.space.is_kept(var):
-                        members.setdefault(var, []).append(Member(slot, k, self._role(slot, axis, var)))
+                        members.setdefault(var, []).append(Member(slot, k, _role(noted, axis, var)))
         names: set[str] = set()
         # A variable that lies in constants alone which no operator weighs channels with is nothing to prune.
         weighed = {v: f for v, f in members.items() if any(m.role != "constant" for m in f)}
@@ -348,26 +349,23 @@ class _Run:
             names.add(name)
             yield Group(number, var, name, tuple(found))
 
-    def _role(self, slot: Slot, axis: Axis, var: Var) -> str:
-        # Two axes of one weight may come to be the same channels, as in a recurrence: the axis itself tells them apart.
-        noted = self.roles.get(slot.id, ())
-        roles = [role for one, role in noted if one == axis]
-        roles.extend(role for one, role in noted if var in leaves(self.space.find(one)))
-        return roles[0] if roles else "constant"
+    def _leaf_ids(self, axis: Axis) -> set[int]:
+        return {leaf.id for leaf in leaves(self.space.find(axis))}
 
     def _kept(self) -> Iterator[Kept]:
         for slot in self.slots:
+            roled: set[int] = set().union(*(self._leaf_ids(axis) for axis, _ in self.roles.get(slot.id, ())))
             for k, axis in enumerate(slot.axes):
-                if axis.size <= 1:
-                    continue
-                reasons = self.space.reasons(axis)
-                roled = any(
-                    set(leaves(self.space.find(a))) & set(leaves(self.space.find(axis)))
-                    for a, _ in self.roles.get(slot.id, ())
-                )
-                if reasons and roled:
-                    why = reasons[0]
-                    yield Kept(slot.tensor, k, axis.size, why.node, why.op, why.why)
+                if axis.size > 1 and not roled.isdisjoint(self._leaf_ids(axis)) and (why := self.space.reasons(axis)):
+                    yield Kept(slot.tensor, k, axis.size, why[0].node, why[0].op, why[0].why)
+
+
+def _role(noted: Sequence[tuple[Axis, str, set[int]]], axis: Axis, var: Var) -> str:
+    """What an axis of a slot is to a variable on it, from what the rules noted (with the variables of each axis)."""
+    # Two axes of one weight may come to be the same channels, as in a recurrence: the axis itself tells them apart.
+    roles = [role for one, role, _ in noted if one == axis]
+    roles.extend(role for _, role, ids in noted if var.id in ids)
+    return roles[0] if roles else "constant"
 
 
 def alive_of(groups: Sequence[Group], removed: Mapping[int, Sequence[int]]) -> dict[int, BoolArray]:

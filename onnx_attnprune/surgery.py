@@ -17,9 +17,10 @@ from onnx_attnprune.graph import (
     Node,
     NodeProto,
     empty_like,
+    fill_tensor,
     integers_tensor,
     set_constant,
-    set_integers,
+    set_attribute,
     tensor_of,
     where_node,
 )
@@ -55,12 +56,8 @@ def cuts_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Cuts:
     """The slices that go from each constant when only the channels `alive` are left."""
     found: dict[str, list[Use]] = {}
     for slot in analysis.slots:
-        removed: dict[int, tuple[int, ...]] = {}
-        for k, axis in enumerate(slot.axes):
-            if analysis.space.size(axis, alive) != axis.size:
-                gone = np.flatnonzero(~analysis.space.mask(axis, alive))
-                removed[k] = tuple(gone.tolist())
-        if removed:
+        gone = ((k, analysis.space.removed(axis, alive)) for k, axis in enumerate(slot.axes))
+        if removed := {k: indices for k, indices in gone if indices}:
             found.setdefault(slot.tensor, []).append(Use(slot.tensor, slot.consumer, slot.place, removed))
     whole: dict[str, Removed] = {}
     uses: list[Use] = []
@@ -77,7 +74,9 @@ def cuts_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Cuts:
 def sliced(array: NDArray[Any], removed: Removed) -> NDArray[Any]:
     """The array without the removed slices."""
     for axis, indices in removed.items():
-        array = np.delete(array, indices, axis)
+        stays = np.ones(array.shape[axis], bool)
+        stays[list(indices)] = False
+        array = array.compress(stays, axis)
     return array
 
 
@@ -121,14 +120,17 @@ def _edited(
         if key not in copies:
             copies[key] = name = _fresh(f"{use.tensor}_cut{len(copies)}", graph)
             constant = graph.constants[use.tensor]
-            model.graph.initializer.append(tensor_of(constant, edit(constant.array(), use.removed), name))
+            fill_tensor(model.graph.initializer.add(), constant, edit(constant.array(), use.removed), name)
         _consumer(consumers, use).input[use.place] = copies[key]
-    still_read = {name for n in model.graph.node for name in _names_read(n)} | {o.name for o in graph.outputs}
+    unread = {use.tensor for use in cuts.uses}
+    if unread:
+        unread -= {name for n in model.graph.node for name in _names_read(n)} | {o.name for o in graph.outputs}
     for proto in graph.model.graph.initializer:
         removed = cuts.whole.get(proto.name)
         if removed is not None:
-            model.graph.initializer.append(tensor_of(graph.constants[proto.name], edit(_array(graph, proto.name), removed)))
-        elif proto.name in still_read or proto.name not in {u.tensor for u in cuts.uses}:
+            constant = graph.constants[proto.name]
+            fill_tensor(model.graph.initializer.add(), constant, edit(constant.array(), removed))
+        elif proto.name not in unread:
             model.graph.initializer.add().CopyFrom(proto)
     return model
 
@@ -136,10 +138,6 @@ def _edited(
 def first_output(names: Iterable[str]) -> str:
     """The output that names a node: the first one that is not left out; "" for a node without any."""
     return next((name for name in names if name), "")
-
-
-def _array(graph: Graph, name: str) -> NDArray[Any]:
-    return graph.constants[name].array()
 
 
 def _consumer(consumers: Mapping[str, NodeProto], use: Use) -> NodeProto:
@@ -171,6 +169,9 @@ def _restate(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArra
         proto = edited[first_output(node.outputs)]
         for name, axes in effect.attrs.items():
             _restate_attribute(proto, node, name, axes, analysis, alive)
+        for name, (axis, number) in effect.fixed.items():
+            if analysis.space.size(axis, alive) != axis.size:
+                set_attribute(proto, name, number)
         for place, stated in effect.inputs.items():
             values = _restated_input(node, effect, place, stated, analysis, alive)
             if values is not None:
@@ -203,16 +204,19 @@ def _restate_attribute(
     if not isinstance(axes, tuple):
         size = analysis.space.size(axes, alive)
         if size != axes.size:
-            set_integers(proto, name, size)
+            set_attribute(proto, name, size)
         return
     old = node.attr(name)
     new = [
         (old[k] if old is not None else 0) if a is None else analysis.space.size(a, alive) for k, a in enumerate(axes)
     ]
-    if (list(old) if old is not None else [a.size for a in axes]) != new and any(
-        a is not None and analysis.space.size(a, alive) != a.size for a in axes
+    shrunk = _is_cut(analysis, node, alive)
+    stated = list(old) if old is not None else [a.size for a in axes]
+    if stated != new and any(
+        a is not None and (analysis.space.size(a, alive) != a.size or (shrunk and stated[k] < 0))
+        for k, a in enumerate(axes)
     ):
-        set_integers(proto, name, new)
+        set_attribute(proto, name, new)
 
 
 def _restated_input(
@@ -230,9 +234,12 @@ def _restated_input(
         return None
     elements = list(value.reshape(-1))
     wrong = [s is not None and after(e, space, alive) != s for e, s in zip(elements, sizes, strict=True)]
-    # An element that stated its size before the cut only by chance (-1, or past the end) is not touched.
-    if not any(w and a is not None and space.size(a, alive) != a.size or (w and _drifts(e, space, alive))
-               for w, a, e in zip(wrong, axes, elements, strict=True)):  # fmt: skip  # one condition
+    # An element that stated its size before the cut only by chance (past the end) is not touched.
+    shrunk = _is_cut(analysis, node, alive)
+    if not any(
+        w and a is not None and (space.size(a, alive) != a.size or _drifts(e, space, alive) or (shrunk and now(e) < 0))
+        for w, a, e in zip(wrong, axes, elements, strict=True)
+    ):
         return None
     out: list[int | None] = []
     stands = effect.stands.get(place, (None,) * len(sizes))
@@ -240,6 +247,12 @@ def _restated_input(
         late = isinstance(element, Term) and element.dynamic
         out.append(stand if late else int(now(element)) if size is None else size)
     return out
+
+
+def _is_cut(analysis: Analysis, node: Node, alive: Mapping[int, BoolArray]) -> bool:
+    # A place that is counted from behind moves with channels that are removed after it.
+    first = analysis.tensors.get(node.inputs[0])
+    return first is None or any(analysis.space.size(a, alive) != a.size for a in first.axes or ())
 
 
 def _drifts(element: Any, space: Any, alive: Mapping[int, BoolArray]) -> bool:

@@ -18,6 +18,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from onnx_attnprune import surgery
+from onnx_attnprune.axes import leaves
 from onnx_attnprune.errors import ModelError
 from onnx_attnprune.evaluate.feeds import concrete_shapes, input_specs, random_feeds
 from onnx_attnprune.graph import Graph
@@ -211,7 +212,8 @@ def check_shapes(analysis: Analysis, runner: Runner, feeds: Feeds) -> None:
     for node, effect in analysis.effects:
         for name, tensor in zip(node.outputs, effect.outputs, strict=False):
             if name and tensor.axes is not None:
-                stated[name] = tuple(a.size for a in tensor.axes)
+                unseen = [any(v.size == UNSEEN for v in leaves(analysis.space.find(a))) for a in tensor.axes]
+                stated[name] = tuple(UNSEEN if u else a.size for a, u in zip(tensor.axes, unseen, strict=True))
     found = runner.shapes(analysis.graph.model, list(stated), feeds)
     for name, sizes in stated.items():
         known = tuple(f if s == UNSEEN else s for s, f in zip(sizes, found[name], strict=True))

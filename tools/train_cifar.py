@@ -25,6 +25,7 @@ from train_models import (
     CALIBRATION_IMAGES,
     Normalize,
     ResNet,
+    Schedule,
     Split,
     accuracy,
     check_export,
@@ -68,6 +69,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="seed of every random choice (%(default)s)")
     parser.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
     parser.add_argument("--rate", type=float, default=0.1, help="highest learning rate of the cycle (%(default)s)")
+    parser.add_argument("--shift", type=int, default=2, help="pixels that augmentation moves by (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; others round otherwise (%(default)s)")
     args = parser.parse_args()
     if args.epochs < 1:
@@ -85,7 +87,7 @@ def main() -> None:
     seed_everything(args.seed)
     model = build_resnet20()
     print(f"resnet20: {sum(p.numel() for p in model.parameters())} parameters, {args.epochs} epochs", flush=True)
-    train(model, train_split, args.epochs, args.batch, args.rate)
+    train(model, train_split, Schedule(args.epochs, args.batch, args.rate, args.shift))
     path = args.out / "cifar_resnet20.onnx"
     export(model, path, test_split.image[:2])
     check_export(model, path, False, test_split.image[:256])

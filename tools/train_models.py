@@ -41,7 +41,6 @@ DEFAULT_DATA = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = 10
 EVAL_IMAGES = 2_000
 CALIBRATION_IMAGES = 512
-SHIFT = 1  # pixels; more of it pays only with more epochs
 OPSET = 17
 MAX_BYTES = 2_000_000
 TOLERANCE = 1e-4
@@ -82,7 +81,7 @@ def write_data_files(train: Split, test: Split, out: Path) -> None:
     np.savez_compressed(out / "fashion_mnist_calibration.npz", image=train.image[:CALIBRATION_IMAGES].numpy())
 
 
-def augment(image: Tensor, pad: int = SHIFT) -> Tensor:
+def augment(image: Tensor, pad: int) -> Tensor:
     """Shifts by up to `pad` pixels and mirrors, each image on its own, in two tensor operations for the whole batch."""
     count, _, height, width = image.shape
     shift = torch.randint(0, 2 * pad + 1, (2, count, 1))
@@ -94,12 +93,12 @@ def augment(image: Tensor, pad: int = SHIFT) -> Tensor:
     return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def batches(split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(split: Split, size: int, shift: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled, augmented, whole batches of one epoch."""
     order = torch.randperm(len(split.labels))
     for start in range(0, len(order) - size + 1, size):
         chosen = order[start : start + size]
-        yield augment(split.image[chosen]), split.labels[chosen]
+        yield augment(split.image[chosen], shift), split.labels[chosen]
 
 
 # ---------------------------------------------------------------- networks
@@ -261,6 +260,18 @@ class Vgg(nn.Module):
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How long and how a network is trained."""
+
+    epochs: int
+    batch: int
+    rate: float
+    """The highest learning rate of the cycle."""
+    shift: int
+    """Augmentation moves each image by up to so many pixels; the fewer epochs, the less of it pays."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How one network is built, trained and exported."""
 
@@ -291,32 +302,32 @@ def make_optimizer(model: nn.Module, rate: float) -> torch.optim.Optimizer:
 def train_epoch(
     model: nn.Module,
     data: Split,
-    size: int,
+    schedule: Schedule,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    cycle: torch.optim.lr_scheduler.LRScheduler,
 ) -> float:
     """One pass over the data; returns the mean loss."""
     total, steps = 0.0, 0
-    for image, labels in batches(data, size):
+    for image, labels in batches(data, schedule.batch, schedule.shift):
         loss = F.cross_entropy(model(image.to(memory_format=torch.channels_last)), labels, label_smoothing=0.05)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        schedule.step()
+        cycle.step()
         total, steps = total + loss.item(), steps + 1
     return total / steps
 
 
-def train(model: nn.Module, data: Split, epochs: int, size: int, rate: float) -> None:
+def train(model: nn.Module, data: Split, schedule: Schedule) -> None:
     """Trains with a one-cycle rate, which gets a small network near its best in few epochs."""
     model.to(memory_format=torch.channels_last).train()
-    optimizer = make_optimizer(model, rate)
-    steps = epochs * (len(data.labels) // size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps, pct_start=0.25)
-    for epoch in range(epochs):
+    optimizer = make_optimizer(model, schedule.rate)
+    steps = schedule.epochs * (len(data.labels) // schedule.batch)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=schedule.rate, total_steps=steps, pct_start=0.25)
+    for epoch in range(1, schedule.epochs + 1):
         started = time.perf_counter()
-        loss = train_epoch(model, data, size, optimizer, schedule)
-        print(f"  epoch {epoch + 1}/{epochs}: loss {loss:.4f}, {time.perf_counter() - started:.0f} s", flush=True)
+        loss = train_epoch(model, data, schedule, optimizer, cycle)
+        print(f"  epoch {epoch}/{schedule.epochs}: loss {loss:.4f}, {time.perf_counter() - started:.0f} s", flush=True)
     model.to(memory_format=torch.contiguous_format).eval()
 
 
@@ -383,9 +394,9 @@ def make_model(name: str, train_split: Split, test_split: Split, args: argparse.
     recipe = RECIPES[name]
     seed_everything(args.seed)
     model = recipe.build()
-    epochs = args.epochs or recipe.epochs
-    print(f"{name}: {sum(p.numel() for p in model.parameters())} parameters, {epochs} epochs", flush=True)
-    train(model, train_split, epochs, args.batch, args.rate)
+    schedule = Schedule(args.epochs or recipe.epochs, args.batch, args.rate, args.shift)
+    print(f"{name}: {sum(p.numel() for p in model.parameters())} parameters, {schedule}", flush=True)
+    train(model, train_split, schedule)
     if recipe.fold:
         fold_batch_norms(model)
     path = args.out / f"fashion_{name}.onnx"
@@ -417,6 +428,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="seed of every random choice (%(default)s)")
     parser.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
     parser.add_argument("--rate", type=float, default=0.1, help="highest learning rate of the cycle (%(default)s)")
+    parser.add_argument("--shift", type=int, default=1, help="pixels that augmentation moves by (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; others round otherwise (%(default)s)")
     parser.add_argument("--data-only", action="store_true", help="write only the evaluation and calibration files")
     args = parser.parse_args()

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from onnx_attnprune.errors import ModelError, SelfCheckError
+from onnx_attnprune.errors import FeedError, ModelError, SelfCheckError
 from onnx_attnprune.evaluate.equivalence import TOLERANCE, Difference, compare, within
-from onnx_attnprune.graph import interface_change, structural_fault
+from onnx_attnprune.evaluate.staging import loadable
+from onnx_attnprune.graph import as_float32, interface_change, structural_fault
 from onnx_attnprune.runtime import Optimisation, Session
 
 if TYPE_CHECKING:
     import onnx
 
 Feeds = Mapping[str, NDArray[Any]]
+NOTHING = "nothing was written"
 
 
 @dataclass(frozen=True, slots=True)
 class SelfCheck:
-    """What was compared, and how close it came: `differences` per output, each at most `tolerance` (relative to the
-    largest value of the masked original); `inputs` says what the models were fed."""
+    """What was compared, and how close it came.
+
+    differences: one per output, each at most `tolerance` (relative to the largest value of the masked original).
+    inputs: what the models were fed. in_float32: float32 copies were run, because ONNX Runtime lacks bfloat16 kernels.
+    """
 
     differences: tuple[Difference, ...]
     tolerance: float
     inputs: str
+    in_float32: bool = False
 
     @property
     def largest(self) -> float:
@@ -38,31 +46,58 @@ def check_structure(original: onnx.ModelProto, pruned: onnx.ModelProto) -> None:
     """Same interface, and onnx.checker (full check) has no new complaint. Raises SelfCheckError."""
     change = interface_change(original, pruned)
     if change:
-        raise SelfCheckError(f"self-check: {change}; nothing was written (please report this)")
+        raise SelfCheckError(f"self-check: {change}; {NOTHING} (please report this)")
     fault = structural_fault(pruned)
     if fault and not structural_fault(original):
-        raise SelfCheckError(f"self-check: onnx.checker rejects the pruned model: {fault}; nothing was written")
+        raise SelfCheckError(f"self-check: onnx.checker rejects the pruned model: {fault}; {NOTHING}")
 
 
 def check_equivalence(
-    masked: onnx.ModelProto, pruned: onnx.ModelProto, feeds: Feeds, weights: str, inputs: str
+    masked: Callable[[], onnx.ModelProto], pruned: onnx.ModelProto, feeds: Feeds, weights: str, inputs: str, folder: Path
 ) -> SelfCheck:
     """Run both with the optimiser off and compare every output.
 
-    `weights`: name of the coarsest float type among the weights, whose tolerance holds for all outputs. Raises
-    SelfCheckError where an output differs, ModelError where ONNX Runtime can't run the original.
+    `masked` makes the masked original when it is its turn, so that it need not be held all along. `weights`: name of the
+    coarsest float type among the weights, whose tolerance holds for all outputs. `folder`: for models that are too large
+    to be loaded from memory. Raises SelfCheckError where an output differs, ModelError where ONNX Runtime can't load the
+    original, FeedError where it can't run it.
     """
-    reference = Session(masked, optimisation=Optimisation.NONE).run(feeds)
+    in_float32 = False
     try:
-        got = Session(pruned, optimisation=Optimisation.NONE).run(feeds)
+        reference = _outputs(masked(), feeds, folder)
+    except FeedError:
+        raise
+    except ModelError:
+        if weights != "bfloat16":
+            raise
+        in_float32, weights, inputs = True, "float32", f"{inputs}, as float32 (no bfloat16 kernels here)"
+        feeds = {name: in_float32_too(array) for name, array in feeds.items()}
+        reference, pruned = _outputs(as_float32(masked()), feeds, folder), as_float32(pruned)
+    try:
+        got = _outputs(pruned, feeds, folder)
     except ModelError as error:
-        raise SelfCheckError(f"self-check: the pruned model does not run: {error}; nothing was written") from None
-    tolerance = max(TOLERANCE.get(weights, 0.0), TOLERANCE["float32"] if weights not in TOLERANCE else 0.0)
+        raise SelfCheckError(f"self-check: the pruned model does not run: {error}; {NOTHING}") from None
+    tolerance = TOLERANCE[weights]
     differences = compare(list(reference), reference, got)
     if not within(differences, tolerance):
         worst = max(differences, key=lambda d: d.max_rel)
         raise SelfCheckError(
             f"self-check: output {worst.output!r} is off the masked original by {worst.max_rel:.2g} of its largest "
-            f"value (at most {tolerance:.2g} is rounding); nothing was written (please report this)"
+            f"value (at most {tolerance:.2g} is rounding); {NOTHING} (please report this)"
         )
-    return SelfCheck(differences, tolerance, inputs)
+    return SelfCheck(differences, tolerance, inputs, in_float32)
+
+
+def in_float32_too(array: NDArray[Any]) -> NDArray[Any]:
+    """A bfloat16 array as float32, any other as it is."""
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _outputs(model: onnx.ModelProto, feeds: Feeds, folder: Path) -> Feeds:
+    with loadable(model, folder) as source:
+        del model  # what is held from here on are the bytes and what ONNX Runtime makes of them
+        session = Session(source, optimisation=Optimisation.NONE)
+        try:
+            return session.run(feeds)
+        except ModelError as error:
+            raise FeedError(str(error)) from None

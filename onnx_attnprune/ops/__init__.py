@@ -1,9 +1,21 @@
 """Operator rules, one file a family; importing the package registers them all."""
 
-from onnx_attnprune.ops import conv, elementwise, linear, norm, recurrent, reduce, resize, shape, slicing
+from onnx_attnprune.ops import (
+    attention,
+    contrib,
+    conv,
+    elementwise,
+    linear,
+    norm,
+    recurrent,
+    reduce,
+    resize,
+    shape,
+    slicing,
+)
 from onnx_attnprune.ops.folds import FLOATS, FOLDS
 from onnx_attnprune.ops.registry import POSITION, RULES, Effect, Linear, Tensor, View
 
 __all__ = ["FLOATS", "FOLDS", "POSITION", "RULES", "Effect", "Linear", "Tensor", "View"]
 
-FAMILIES = (conv, elementwise, linear, norm, recurrent, reduce, resize, shape, slicing)
+FAMILIES = (attention, contrib, conv, elementwise, linear, norm, recurrent, reduce, resize, shape, slicing)

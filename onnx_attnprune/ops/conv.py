@@ -20,6 +20,7 @@ def conv(n: View) -> Effect:
     n.role(1, "producer", "consumer")
     if n.has(2):
         n.role(2, "bias")
+    _contract(n, v["i"])
     axes = (*out, *_window(n, [a.size for a in kernel]))
     linear = Linear(0, 1, 2, out=0, into=1)
     return Effect(_named(n, axes, _weighed(n)), {"group": v["g"]}, macs=((*axes, v["i"], *kernel),), linear=linear)
@@ -35,6 +36,7 @@ def conv_transpose(n: View) -> Effect:
     n.role(1, "consumer", "producer")
     if n.has(2):
         n.role(2, "bias")
+    _contract(n, v["i"])
     axes = (*out, *_spread(n, [a.size for a in kernel]))
     macs = ((*n.axes(0), v["o"], *kernel),)
     return Effect(_named(n, axes, _weighed(n)), {"group": v["g"]}, macs=macs)
@@ -58,8 +60,13 @@ def global_pool(n: View) -> Effect:
 
 
 def _weighed(n: View) -> bool:
-    # A removed output channel is zero where its weights (and bias) are constants that the plan silences.
-    return n.is_weight(1) and (not n.has(2) or n.is_weight(2))
+    # A removed output channel is zero where its weights (and bias) are.
+    return n.tensor(1).silent and (not n.has(2) or n.tensor(2).silent)
+
+
+def _contract(n: View, channels: Axis) -> None:
+    if not (n.tensor(0).silent or n.tensor(1).silent) and not n.space.is_kept(channels):
+        n.keep(channels, "summed over, where a removed channel would not be zero")
 
 
 def _named(n: View, axes: Sequence[Axis], silent: bool) -> tuple:  # type: ignore[type-arg]

@@ -14,7 +14,7 @@ def gemm(n: View) -> Effect:
     v, out = n.unify(f"{'k m' if left else 'm k'}, {'n k' if right else 'k n'} -> m n")
     n.role(1, *(("producer", "consumer") if right else ("consumer", "producer")))
     n.role(0, *(("consumer", "producer") if left else ("producer", "consumer")))
-    silent = n.is_weight(1) and _rows_silent(n, 0, v["m"])
+    silent = n.tensor(1).silent and _rows_silent(n, 0, v["m"])
     if n.has(2):
         broadcast(n.space, [out, n.axes(2)])
         n.role(2, *["bias"] * len(n.axes(2)))

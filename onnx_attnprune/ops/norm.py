@@ -71,8 +71,10 @@ def lp_norm(n: View) -> Effect:
 
 @rule("MeanVarianceNormalization")
 def mean_variance_norm(n: View) -> Effect:
-    """normalised over `axes`, which are kept"""
-    return _over(n, n.attr("axes", (0, 2, 3)))
+    """normalised over `axes`; all is kept, because a silenced channel has no variance to divide by"""
+    effect = _over(n, n.attr("axes", (0, 2, 3)))
+    n.keep(n.axes(0), "divided by a variance, which a silenced channel has none of")
+    return effect
 
 
 @rule("Softmax", "LogSoftmax", "Hardmax")
@@ -91,4 +93,4 @@ def _over(n: View, axes: Sequence[int]) -> Effect:
 
 def _scaled(n: View) -> bool:
     # Zero scale and zero shift make a channel zero, whatever it was.
-    return n.is_weight(1) and n.is_weight(2)
+    return n.tensor(1).silent and n.tensor(2).silent

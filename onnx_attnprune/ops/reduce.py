@@ -18,9 +18,11 @@ def reduce(n: View) -> Effect:
     x = n.axes(0)
     since = 13 if n.node.op == "ReduceSum" else 18
     listed = n.listed("axes", 1, since)
-    if listed is None:
+    if not listed:  # not given, or given and empty
         listed = () if n.attr("noop_with_empty_axes", 0) else tuple(range(len(x)))
     gone = {k % len(x) for k in listed}
+    if n.node.op == "ReduceLogSum" and n.tensor(0).silent:
+        n.keep(x, "not finite at zero, which a silenced channel is")
     exact = n.node.op in ADDING and n.tensor(0).silent
     for k in gone:
         if not exact and not n.space.is_kept(x[k]):
@@ -56,6 +58,7 @@ def running_sum(n: View) -> Effect:
     """sums along an axis, which is kept"""
     x, axis = n.axes(0), n.integers(1)
     n.keep(x if axis is None else x[int(axis.reshape(-1)[0])], "summed along")
+    n.keep_operand(1, "an axis to sum along")
     return Effect((n.like(),))
 
 

@@ -64,7 +64,8 @@ class Effect:
     for an element that stays). inputs: for an integer input, the axis whose size each element states (None: not a size
     of anything that may change); `drop` names attributes that such an input replaces. picks: inputs that hold indices
     into an axis. omit: inputs that may as well be left out, and are once the axis has lost channels. macs: products of
-    axes that add up to the node's multiply-accumulates.
+    axes that add up to the node's multiply-accumulates. fixed: attributes whose default rests on the size of an axis, and
+    the value of that default, which is written once the axis has lost channels.
     """
 
     outputs: tuple[Tensor, ...]
@@ -74,6 +75,7 @@ class Effect:
     drop: tuple[str, ...] = ()
     picks: Mapping[int, tuple[Axis, tuple[int, ...]]] = field(default_factory=dict)
     omit: Mapping[int, Axis] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[Axis, float]] = field(default_factory=dict)
     macs: tuple[tuple[Axis, ...], ...] = ()
     linear: Linear | None = None
 
@@ -102,6 +104,7 @@ class View:
     def __init__(self, node: Node, opset: int, operands: Operands) -> None:
         self.node, self.opset, self._operands = node, opset, operands
         self.space = operands.space
+        self._seen: dict[int, Tensor] = {}
 
     # ---------------------------------------------------------------- operands
     def has(self, place: int) -> bool:
@@ -110,9 +113,12 @@ class View:
 
     def tensor(self, place: int) -> Tensor:
         """An operand that must be there."""
-        found = self._operands.tensor(self.node, place) if self.has(place) else None
+        found = self._seen.get(place)
         if found is None:
-            raise AxisError(f"operand {place} is missing")
+            found = self._operands.tensor(self.node, place) if self.has(place) else None
+            if found is None:
+                raise AxisError(f"operand {place} is missing")
+            self._seen[place] = found
         return found
 
     def axes(self, place: int) -> tuple[Axis, ...]:
@@ -183,6 +189,10 @@ class View:
         reason = self.reason(why)
         for axis in axes if isinstance(axes, (tuple, list)) else (axes,):
             self.space.keep(axis, reason)
+
+    def keep_operand(self, place: int, why: str) -> None:
+        """Keep all of an operand whose numbers steer the node (a shape, scales); nothing where its rank is not known."""
+        self.keep(self.tensor(place).axes or (), why)
 
     def tie(self, one: Axis, other: Axis) -> None:
         """Two axes are the same."""

@@ -22,6 +22,7 @@ def reshape(n: View) -> Effect:
     shape = n.value(1) if n.has(1) else as_values(np.asarray(n.attr("shape")))
     if shape is None:
         n.keep(x, "reshaped to a shape that is computed at run time")
+        n.keep_operand(1, "the numbers of a shape")
         return _unknown(n)
     if n.attr("allowzero", 0) and any(now(e) == 0 for e in shape):
         raise AxisError("allowzero with a size of zero")
@@ -109,7 +110,11 @@ def squeeze(n: View) -> Effect:
     """axes of size 1 left out"""
     x = n.axes(0)
     listed = n.listed("axes", 1, 13)
-    gone = [k for k, a in enumerate(x) if a.size == 1] if listed is None else [k % len(x) for k in listed]
+    if listed is None:
+        n.keep(x, "an axis that is left with a single channel is squeezed")
+        gone = [k for k, a in enumerate(x) if a.size == 1]
+    else:
+        gone = [k % len(x) for k in listed]
     if any(x[k].size != 1 and not n.space.is_dynamic(x[k]) for k in gone):
         raise AxisError(f"axes {gone} of {[a.size for a in x]} are not all of size 1")
     return Effect((n.out([a for k, a in enumerate(x) if k not in gone], silent=n.tensor(0).silent),))
@@ -132,6 +137,7 @@ def expand(n: View) -> Effect:
     shape = n.value(1)
     if shape is None:
         n.keep(n.axes(0), "expanded to a shape that is computed at run time")
+        n.keep_operand(1, "the numbers of a shape")
         return _unknown(n)
     wanted = [ONE if now(e) == 1 else n.sized(e) for e in shape]
     out = broadcast(n.space, [n.axes(0), wanted])
@@ -145,6 +151,7 @@ def tile(n: View) -> Effect:
     x, repeats = n.axes(0), n.integers(1)
     if repeats is None or len(repeats) != len(x):
         n.keep(x, "repeated a number of times that is computed at run time")
+        n.keep_operand(1, "the numbers of a shape")
         return _unknown(n)
     out = [product((n.positions(int(r)), a)) for r, a in zip(repeats, x, strict=True)]
     return Effect((n.out(out, silent=n.tensor(0).silent),))
@@ -191,6 +198,7 @@ def constant_of_shape(n: View) -> Effect:
     fill = n.attr("value")
     dtype = 1 if fill is None else fill.data_type
     if shape is None:
+        n.keep_operand(0, "the numbers of a shape")
         hint = n.hint(0)
         return _unknown(n) if hint is not None else Effect((Tensor(None, dtype),))
     out = tuple(n.sized(e) for e in shape)

@@ -59,9 +59,15 @@ def cut(n: View) -> Effect:
     starts, ends = (n.value(k) if late else _given(n, name) for k, name in ((1, "starts"), (2, "ends")))
     axes, steps = n.listed("axes", 3, 10), (n.integers(4) if late and n.has(4) else None)
     if starts is None or ends is None or (n.has(4) and steps is None):
-        touched = x if axes is None else [x[k] for k in axes]
-        n.keep(touched, "sliced at places that are computed at run time")
-        return Effect((n.out([n.space.var(97, n.reason("sliced"), dynamic=True) if a in touched else a for a in x]),))
+        touched = set(range(len(x))) if axes is None else {k % len(x) for k in axes}
+        n.keep([x[k] for k in touched], "sliced at places that are computed at run time")
+        for place in range(1, len(n.node.inputs) if late else 1):
+            if n.has(place):
+                n.keep_operand(place, "the places of a slice")
+        late_axis = n.reason("sliced")
+        return Effect(
+            (n.out([n.space.var(97, late_axis, dynamic=True) if k in touched else a for k, a in enumerate(x)]),)
+        )
     out, first, last = list(x), [], []
     dynamic = [any(t.dynamic for t in terms(as_values(v))) for v in (starts, ends)]
     for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -123,8 +129,10 @@ def gather(n: View) -> Effect:
         picked = n.space.pick(x[at], indices)
         return Effect((n.out((*x[:at], picked, *x[at + 1 :]), silent=silent),), picks={1: (x[at], indices)})
     n.keep(x[at], "read by index")
-    if known is not None and n.tensor(1).axes is not None and known.ndim == 0:
-        return Effect((n.out((*x[:at], *x[at + 1 :]), silent=silent),))
+    if n.is_weight(1):
+        n.keep_operand(1, "indices that are not followed")
+    # What an index reads is zero on its own axes only.
+    silent = silent and all(n.space.is_kept(a) for a in n.axes(1))
     return Effect((n.out((*x[:at], *n.axes(1), *x[at + 1 :]), silent=silent),))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 from onnx_attnprune.errors import PlanError
 from onnx_attnprune.grouping import Analysis, Kept
+from onnx_attnprune.planning.select import emptied
 
 FORMAT, VERSION = "onnx-attnprune/plan", 1
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedGroup:
-    """One channel group in a plan: `removed` are indices below `size`; `scores` one per channel, or empty."""
+    """One channel group in a plan: `removed` are indices below `size`; `scores` one per channel (-inf for
+    one that an earlier stage removed), or empty."""
 
     id: int
     name: str
@@ -52,7 +55,7 @@ def to_json(plan: Plan, analysis: Analysis, initializers: Mapping[str, Any], use
         "settings": dict(plan.settings),
         "groups": [
             {"id": g.id, "name": g.name, "size": g.size, "removed": list(g.removed),
-             "scores": [round(s, 6) for s in g.scores], "slots": slots[g.id]}
+             "scores": [_figure(s) for s in g.scores], "slots": slots[g.id]}
             for g in plan.groups
         ],
         "initializers": initializers,
@@ -60,6 +63,11 @@ def to_json(plan: Plan, analysis: Analysis, initializers: Mapping[str, Any], use
         "kept": [_kept(k) for k in analysis.kept],
     }  # fmt: skip  # the order of the file
     return _lines(document)
+
+
+def _figure(score: float) -> float | None:
+    """A score for the file: null for one that was removed in an earlier stage, which has none."""
+    return round(score, 6) if math.isfinite(score) else None
 
 
 def _kept(k: Kept) -> dict[str, Any]:
@@ -81,11 +89,31 @@ def _lines(document: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(out) + "\n}\n"
 
 
-def read_plan(path: str | Path, analysis: Analysis, sha256: str) -> Plan:
-    """The plan of a file, checked against the model that it is to be replayed on.
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """A plan file as it was read, before it is held against a model.
 
-    The groups' `removed` decide; the sections derived from them are not read. Raises PlanError.
+    shapes: the input sizes that its model was analysed with, by input name (none in a plan that does not say).
     """
+
+    path: Path
+    document: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def checked(self, analysis: Analysis, sha256: str) -> Plan:
+        """The plan, checked against the model that it is to be replayed on.
+
+        The groups' `removed` decide, and groups may be left out; the sections derived from them are not read. Raises
+        PlanError.
+        """
+        try:
+            return _checked(self.document, analysis, sha256, self.path)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise PlanError(f"{self.path}: not a plan file ({type(error).__name__}: {error})") from None
+
+
+def read_plan(path: str | Path) -> PlanFile:
+    """Read a plan file. Raises PlanError for what is none."""
     path = Path(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -93,35 +121,54 @@ def read_plan(path: str | Path, analysis: Analysis, sha256: str) -> Plan:
         raise PlanError(f"{path}: can't be read: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise PlanError(f"{path}: not a plan file (no JSON)") from None
-    try:
-        return _checked(document, analysis, sha256, path)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise PlanError(f"{path}: not a plan file ({type(error).__name__}: {error})") from None
-
-
-def _checked(document: Any, analysis: Analysis, sha256: str, path: Path) -> Plan:
-    if document["format"] != FORMAT or document["version"] != VERSION:
+    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
         raise PlanError(f"{path}: not a plan of {FORMAT} version {VERSION}")
+    try:
+        stated = document.get("settings", {}).get("shapes", {})
+        shapes = {str(name): tuple(int(size) for size in shape) for name, shape in stated.items()}
+    except (TypeError, AttributeError, ValueError):
+        raise PlanError(f"{path}: not a plan file (its settings are damaged)") from None
+    return PlanFile(path, document, shapes)
+
+
+def _checked(document: Mapping[str, Any], analysis: Analysis, sha256: str, path: Path) -> Plan:
     if document["model"]["sha256"] != sha256:
-        raise PlanError(f"{path}: made for another model (sha256 {document['model']['sha256'][:12]}…, not {sha256[:12]}…)")
-    groups = []
-    for entry in document["groups"]:
-        number, removed = entry["id"], tuple(sorted(entry["removed"]))
-        if not isinstance(number, int) or not 0 <= number < len(analysis.groups):
-            raise PlanError(f"{path}: group {number!r} is not one of the model's {len(analysis.groups)}")
-        own = analysis.groups[number]
-        if (own.name, own.size) != (entry["name"], entry["size"]):
-            raise PlanError(
-                f"{path}: group {number} is {entry['name']!r} of {entry['size']} channels there, "
-                f"{own.name!r} of {own.size} here"
-            )
-        if not all(isinstance(i, int) and 0 <= i < own.size for i in removed) or len(set(removed)) < len(removed):
-            raise PlanError(f"{path}: group {own.name!r} removes channels that are not distinct numbers below {own.size}")
-        if len(removed) == own.size:
-            raise PlanError(f"{path}: group {own.name!r} would lose all of its {own.size} channels")
-        groups.append(PlannedGroup(number, own.name, own.size, removed, tuple(entry.get("scores", ()))))
+        raise PlanError(
+            f"{path}: made for another model (sha256 {str(document['model']['sha256'])[:12]}…, not {sha256[:12]}…)"
+        )
+    groups = tuple(_group(entry, analysis, path) for entry in document["groups"])
     if len({g.id for g in groups}) < len(groups):
         raise PlanError(f"{path}: a group stands there twice")
-    if not any(g.removed for g in groups):
+    plan = Plan(sha256, dict(document.get("settings", {})), groups)
+    if not plan.removed:
         raise PlanError(f"{path}: removes nothing")
-    return Plan(sha256, document.get("settings", {}), tuple(groups))
+    if bare := emptied(analysis, plan.removed):
+        names = ", ".join(analysis.groups[k].name for k in sorted(bare))
+        raise PlanError(f"{path}: would leave a tensor without any channel (groups {names})")
+    return plan
+
+
+def _group(entry: Mapping[str, Any], analysis: Analysis, path: Path) -> PlannedGroup:
+    number, removed = entry["id"], tuple(entry["removed"])
+    if not _is_index(number, len(analysis.groups)):
+        raise PlanError(f"{path}: group {number!r} is not one of the model's {len(analysis.groups)}")
+    own = analysis.groups[number]
+    if (own.name, own.size) != (entry["name"], entry["size"]):
+        raise PlanError(
+            f"{path}: group {number} is {entry['name']!r} of {entry['size']} channels there, "
+            f"{own.name!r} of {own.size} here"
+        )
+    if not all(_is_index(i, own.size) for i in removed) or len(set(removed)) < len(removed):
+        raise PlanError(f"{path}: group {own.name!r} removes channels that are not distinct numbers below {own.size}")
+    if len(removed) == own.size:
+        raise PlanError(f"{path}: group {own.name!r} would lose all of its {own.size} channels")
+    return PlannedGroup(number, own.name, own.size, tuple(sorted(removed)), _scores(entry))
+
+
+def _is_index(value: Any, size: int) -> bool:
+    # true and false are integers to Python, but not in a plan
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < size
+
+
+def _scores(entry: Mapping[str, Any]) -> tuple[float, ...]:
+    return tuple(-math.inf if s is None else float(s) for s in entry.get("scores", ()))

@@ -22,7 +22,9 @@ class Settings:
     """How many channels go, and which may.
 
     Exactly one of ratio (share of the channels, 0 < ratio < 1), threshold (scores below it go, 0 to 1) and top_k
-    (scores below the mean of the k best go). round_to: kept counts are multiples of it (1: exact counts).
+    (scores below the mean of the k best of their group go). scope: "layer" takes the ratio from every group, "global"
+    from all channels ranked together. steps: the removal is spread over so many stages with fresh scores before each;
+    a threshold counts on the scores of the first. round_to: kept counts are multiples of it (1: exact counts).
     min_channels: what a group keeps at least. max_ratio: what a group loses at most (None: 0.9 where the scores
     decide, else no bound but min_channels). layer_ratios: (pattern, ratio) pairs that override the ratio.
     attention: which factor goes where channels are products, as attention heads and group convolutions are.
@@ -60,6 +62,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+        if self.scope == "global" and self.ratio is None:
+            raise SettingsError("--scope global ranks all channels together, which goes with --ratio only")
         for name, known in (("scope", SCOPES), ("attention", HEADS)):
             if getattr(self, name) not in known:
                 raise SettingsError(f"--{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
@@ -83,7 +87,8 @@ def names_of(group: Group) -> set[str]:
 
 def matching(pattern: str, groups: Sequence[Group], option: str) -> set[int]:
     """Ids of the groups that a pattern (`*`, `?`, `[...]`) matches. Raises SettingsError where there is none."""
-    found = {g.id for g in groups if any(fnmatchcase(n, pattern) for n in names_of(g))}
+    # A name with brackets in it is also meant as it stands.
+    found = {g.id for g in groups if any(n == pattern or fnmatchcase(n, pattern) for n in names_of(g))}
     if not found:
         some = ", ".join(g.name for g in groups[:5])
         raise SettingsError(f"{option} {pattern!r} matches no tensor or node of a channel group (such as {some})")

@@ -1,6 +1,10 @@
-"""Repair of a pruned model without training; `RECOVERIES` lists the methods, `recover` runs one by name."""
+"""Repair of a pruned model without training: `RECOVERIES` lists the methods, `recover` runs one by name."""
 
-from onnx_attnprune.recovery import compensate as compensate  # registers "mean"
+from onnx_attnprune.recovery import compensate, layouts, through
 from onnx_attnprune.recovery.registry import RECOVERIES, Recovery, recover
 
 __all__ = ["RECOVERIES", "Recovery", "recover"]
+
+# Importing a file registers what it holds: methods, and what carries means through operators.
+METHODS = (compensate,)
+OPERATORS = (through, layouts)

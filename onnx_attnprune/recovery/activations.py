@@ -52,6 +52,17 @@ def leaky(x: Array, slope: Array | float) -> Array:
     return np.where(x < 0, slope * x, x)
 
 
+def reciprocal(x: Array) -> Array:
+    """1 / x; not known where the last axis holds both signs, for a mean over a pole does not exist."""
+    one_sign = (x > 0).all(-1, keepdims=True) | (x < 0).all(-1, keepdims=True)
+    return np.where(one_sign, 1.0 / x, np.nan)
+
+
+def power(x: Array, exponent: Array) -> Array:
+    """x to a power; see `reciprocal`."""
+    return np.asarray(np.where(exponent < 0, reciprocal(x), x) ** np.abs(exponent))
+
+
 _plain("Relu", lambda x: np.maximum(x, 0.0))
 _plain("Sigmoid", sigmoid)
 _plain("Softplus", softplus)
@@ -64,7 +75,7 @@ _plain("Abs", np.abs)
 _plain("Neg", np.negative)
 _plain("Exp", np.exp)
 _plain("Sqrt", np.sqrt)
-_plain("Reciprocal", lambda x: 1.0 / x)
+_plain("Reciprocal", reciprocal)
 _plain("Sin", np.sin)
 _plain("Cos", np.cos)
 

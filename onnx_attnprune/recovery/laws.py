@@ -126,6 +126,13 @@ def normal_cdf(z: Array) -> Array:
     return 0.5 * (1.0 + erf(z / math.sqrt(2.0)))
 
 
+def largest_of(n: int) -> float:
+    """The mean of the largest of n independent standard normal variables."""
+    below = np.cumsum(WEIGHTS) - 0.5 * WEIGHTS
+    density = n * WEIGHTS * below ** (n - 1)
+    return float(density @ GRID / density.sum())
+
+
 def combined(one: Law, other: Law, function: Callable[[Array, Array], Array]) -> Law | None:
     """The law of a function of two tensors, element by element; None where they are of different sources."""
     sources = {law.source for law in (one, other) if not is_fixed(law)}
@@ -202,9 +209,7 @@ def joined(parts: Sequence[Array], sizes: Sequence[int], axis: int) -> Array | N
     shape = np.broadcast_shapes(*(tuple(1 if k == axis else d for k, d in enumerate(p.shape)) for p in parts))
     if math.prod(shape) * sum(sizes) > LARGEST:
         return None
-    wide = [
-        np.broadcast_to(p, (*shape[:axis], size, *shape[axis + 1 :])) for p, size in zip(parts, sizes, strict=True)
-    ]
+    wide = [np.broadcast_to(p, (*shape[:axis], size, *shape[axis + 1 :])) for p, size in zip(parts, sizes, strict=True)]
     return np.concatenate(wide, axis)
 
 

@@ -17,7 +17,7 @@ class Recovery:
     """A repaired model, and how much of it the method reached.
 
     consumers: how many nodes mix removed channels by a weight. compensated: for how many of them the loss of at least
-    one channel was made up for. notes: one line for each consumer that was left out, wholly or in part, with the reason.
+    one channel was made up for. notes: one line, with the reason, for each consumer that was left out wholly or partly.
     """
 
     model: ModelProto

@@ -97,7 +97,7 @@ def test_clip(case: str, opset: int) -> None:
 
 def test_clip_with_late_bounds() -> None:
     """A bound that is computed may lie off zero."""
-    check(summed("m = ReduceMax <keepdims=0> (x) a = Abs (m) s = Clip (h, a)", 12), HELD)
+    check(summed("m = ReduceMean <keepdims=0> (x) a = Abs (m) s = Clip (h, a)", 12), HELD)
 
 
 # ---------------------------------------------------------------- two and more operands
@@ -108,7 +108,7 @@ SHAPES = ["float[5,1,1] c", "float[1,5,1,1] c", "float[1] c", "float[1,1,1,1] c"
 @pytest.mark.parametrize("c", ["float[5,1,1] varc", "float[1] varc"])
 def test_with_a_constant(op: str, opset: int, c: str) -> None:
     if opset < 8 and op in ("Max", "Min", "Sum", "Mean"):  # these did not broadcast yet
-        check(net(f"r = Neg (h) t = {op} (r, h)" if op[0] != "M" else f"r = Relu (h) q = Tan (h) t = {op} (r, q)", opset=opset), FREE)
+        check(net(f"r = Sin (h) q = Tan (h) t = {op} (r, q)", opset=opset), FREE)
         return
     attributes = "<fmod=1>" if op == "Mod" else ""
     base = "a = Abs (h) r = Exp (a)" if op == "Pow" else "r = Identity (h)"

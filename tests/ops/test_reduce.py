@@ -1,0 +1,123 @@
+"""Reductions at every version of each: over space they let channels go, over channels they keep them."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnx_attnprune.ops import reduce as rules
+from tests.oracle import assert_kept, check, each, net, versions
+
+FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
+ALL = sorted(rules.THROUGH_ZERO | {"ReduceLogSum", "ReduceLogSumExp"})
+
+
+def node(op: str, opset: int, axes: str, keepdims: int = 1, x: str = "h", t: str = "t") -> tuple[str, str]:
+    """A reduction and the constant that it needs; axes are an input from 13 (the sum) or 18 on."""
+    if opset < (13 if op == "ReduceSum" else 18):
+        given = f"axes=[{axes}], " if axes else ""
+        return f"{t} = {op} <{given}keepdims={keepdims}> ({x})", ""
+    count = len(axes.split(",")) if axes else 0
+    more, constant = (f", a_{t}", f"int64[{count}] a_{t} = {{{axes}}}") if axes else ("", "")
+    return f"{t} = {op} <keepdims={keepdims}> ({x}{more})", constant
+
+
+@pytest.mark.parametrize(("op", "opset"), each(*ALL))
+def test_over_space(op: str, opset: int) -> None:
+    """Through a positive tensor that is not zero when silenced, since the logarithm of a sum of zeros is not finite."""
+    made, constant = node(op, opset, "2,3", x="e")
+    check(net(f"e = Exp (h) {made}", constant, opset=opset), FREE)
+
+
+@pytest.mark.parametrize(("op", "opset"), each(*ALL))
+def test_over_channels(op: str, opset: int) -> None:
+    """Only where zeros add nothing may a channel go."""
+    made, constant = node(op, opset, "1,-1", x="a", t="r")
+    adding = op in rules.ADDING
+    body = f"a = Abs (h) {made} t = Mul (h, r)"
+    if op == "ReduceLogSum":  # of zeros alone it is not finite
+        body = body.replace("Abs", "Exp")
+    analysis = check(net(body, constant, opset=opset), FREE if adding else HELD)
+    if not adding:
+        assert_kept(analysis, "w", 0, op, "over channels")
+
+
+@pytest.mark.parametrize(("op", "opset"), each(*sorted(rules.ADDING)))
+def test_over_channels_that_are_not_zero(op: str, opset: int) -> None:
+    made, constant = node(op, opset, "-3", x="e", t="r")
+    assert_kept(check(net(f"e = Exp (h) {made} t = Mul (h, r)", constant, opset=opset), HELD), "w", 0, op, "over channels")
+
+
+@pytest.mark.parametrize(("op", "opset"), each(*sorted(rules.THROUGH_ZERO - {"ReduceProd"})))
+def test_zeros_give_zero(op: str, opset: int) -> None:
+    """A sum over channels of what a reduction over space leaves."""
+    made, constant = node(op, opset, "2,3", t="s")
+    total, one = node("ReduceSum", opset, "1", x="s", t="k")
+    weights = ", ".join(c for c in (constant, one) if c)
+    check(net(f"{made} {total} t = Mul (h, k)", weights, opset=opset), FREE)
+
+
+def test_a_logarithm_is_not_zero() -> None:
+    """Nor is it finite where all is zero: channels that may be silent are kept under ReduceLogSum."""
+    body = "e = Exp (h) s = ReduceLogSum <axes=[2,3], keepdims=1> (e) k = ReduceSum <axes=[1], keepdims=1> (s) t = Mul (h, k)"
+    assert_kept(check(net(body, opset=11), HELD), "w", 0, "ReduceSum", "over channels")
+    body = "a = Abs (h) c = Add (a, varc) t = ReduceLogSum <axes=[2,3]> (c)"
+    assert_kept(check(net(body, "float[5,1,1] varc", opset=11), HELD), "w", 0, "ReduceLogSum", "not finite at zero")
+    check(net("t = ReduceLogSumExp <axes=[2,3]> (h)", opset=11), FREE)
+
+
+@pytest.mark.parametrize(("op", "opset"), each("ReduceMean", "ReduceSum"))
+@pytest.mark.parametrize("axes", ["", "0,1,2,3"])
+def test_over_everything(op: str, opset: int, axes: str) -> None:
+    made, constant = node(op, opset, axes, keepdims=0, t="r")
+    check(net(f"{made} t = Mul (h, r)", constant, opset=opset), FREE if op == "ReduceSum" else HELD)
+
+
+@pytest.mark.parametrize(("op", "opset"), [("ReduceSum", 13), ("ReduceMean", 18), ("ReduceMax", 20)])
+@pytest.mark.parametrize("noop", [0, 1])
+def test_no_axes(op: str, opset: int, noop: int) -> None:
+    """An empty list, given or not, means all axes or none, as an attribute says."""
+    for operand, constant in (("", ""), (", none", "int64[0] none = {}")):
+        body = f"r = {op} <noop_with_empty_axes={noop}, keepdims=1> (h{operand}) t = Mul (h, r)"
+        check(net(body, constant, opset=opset), FREE if noop or op == "ReduceSum" else HELD)
+
+
+def test_without_the_axis() -> None:
+    """keepdims=0: the axes behind move up."""
+    body = "r = ReduceMean <axes=[2], keepdims=0> (h) u = Unsqueeze <axes=[2]> (r) t = Mul (h, u)"
+    check(net(body, opset=11), FREE)
+
+
+@pytest.mark.parametrize(("op", "opset"), each("ArgMax", "ArgMin"))
+@pytest.mark.parametrize("axis", [1, 3])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_arg(op: str, opset: int, axis: int, keepdims: int) -> None:
+    back = "" if keepdims else f"u = Unsqueeze <axes=[{axis}]> (f)"
+    if opset >= 13 and not keepdims:
+        back = "u = Unsqueeze (f, back)"
+    constant = f"int64[1] back = {{{axis}}}" if opset >= 13 and not keepdims else ""
+    body = f"i = {op} <axis={axis}, keepdims={keepdims}> (h) f = Cast <to=1> (i) {back} t = Mul (h, {'f' if keepdims else 'u'})"
+    analysis = check(net(body, constant, opset=opset), HELD if axis == 1 else FREE)
+    if axis == 1:
+        assert_kept(analysis, "w", 0, op, "place of an extreme")
+
+
+@pytest.mark.parametrize("opset", versions("TopK"))
+@pytest.mark.parametrize("axis", [1, 3, None])
+def test_top_k(opset: int, axis: int | None) -> None:
+    given = [f"axis={axis}"] if axis is not None else []
+    given += ["k=3"] if opset < 10 else []
+    attributes = f"<{', '.join(given)}>" if given else ""
+    body = f"s, i = TopK {attributes} (h{'' if opset < 10 else ', three'})"
+    constant = "" if opset < 10 else "int64[1] three = {3}"
+    v = "float[2,3,1,1] v" if axis == 1 else "float[2,5,1,1] v"
+    analysis = check(net(f"{body} f = Cast <to=1> (i) t = Add (s, f)", constant, v=v, opset=opset), HELD if axis == 1 else FREE)
+    if axis == 1:
+        assert_kept(analysis, "w", 0, "TopK", "sorted")
+
+
+@pytest.mark.parametrize("opset", versions("CumSum"))
+@pytest.mark.parametrize("axis", [1, -1])
+def test_running_sum(opset: int, axis: int) -> None:
+    analysis = check(net("t = CumSum (h, a)", f"int64 a = {{{axis}}}", opset=opset), HELD if axis == 1 else FREE)
+    if axis == 1:
+        assert_kept(analysis, "w", 0, "CumSum", "summed along")
