@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,7 +73,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """All that the later steps need to know of a graph."""
+    """All that the later steps need to know of a graph.
+
+    rests: constants in which another number than 0 stands for zero (a zero point), by name.
+    """
 
     graph: Graph
     space: Space
@@ -83,6 +86,7 @@ class Analysis:
     frozen: tuple[tuple[Node, int], ...]
     groups: tuple[Group, ...]
     kept: tuple[Kept, ...]
+    rests: Mapping[str, int]
 
     def macs(self, alive: Mapping[int, BoolArray]) -> int:
         """Multiply-accumulates of one run at the analysed input shapes, with only the channels `alive` left."""
@@ -115,8 +119,10 @@ class _Run:
         self.slots: list[Slot] = []
         self.slot_of: dict[tuple[int, int], Tensor] = {}
         self.roles: dict[int, list[tuple[Axis, str]]] = {}
+        self.rests: dict[str, int] = {}
         self.effects: list[tuple[Node, Effect]] = []
         self.frozen: list[tuple[Node, int]] = []
+        self.settled: dict[int, Mapping[int, Var]] = {}
         self._read_inputs(shapes)
 
     def _read_inputs(self, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -188,6 +194,12 @@ class _Run:
         for slot in slots:
             self.roles.setdefault(slot, []).extend((a, r) for a, r in zip(axes, roles, strict=False) if r)
 
+    def rest(self, name: str, number: int) -> bool:
+        """Note what stands for zero in a constant; False for one that other readers may see another zero in."""
+        if name not in self.graph.constants or len({(n.op_type, place) for n, place in self.graph.readers[name]}) > 1:
+            return False
+        return self.rests.setdefault(name, number) == number
+
     # ---------------------------------------------------------------- the pass
     def analysis(self) -> Analysis:
         """Run every rule, settle what can be restated, and read off the groups."""
@@ -206,7 +218,7 @@ class _Run:
         groups = tuple(self._groups())
         return Analysis(
             self.graph, self.space, tuple(self.slots), tuple(self.effects), self.known, tuple(self.frozen), groups,
-            tuple(self._kept()),
+            tuple(self._kept()), self.rests,
         )  # fmt: skip  # one line a field would say no more
 
     def _fold(self, node: Node) -> bool:
@@ -255,7 +267,7 @@ class _Run:
             slots = tuple(dict.fromkeys(s for t in read for s in t.slots))
         for name, tensor in zip(node.outputs, outputs, strict=False):
             if name:
-                self.known[name] = Tensor(tensor.axes, tensor.dtype, tensor.value, tensor.silent, slots)
+                self.known[name] = replace(tensor, slots=slots)
 
     def _refuse(self, node: Node, why: str) -> None:
         """Keep all that a node touches, captured tensors of its bodies included; its results are graph inputs anew."""
@@ -331,11 +343,14 @@ class _Run:
     def _groups(self) -> Iterator[Group]:
         members: dict[Var, list[Member]] = {}
         for slot in self.slots:
-            noted = [(axis, role, self._leaf_ids(axis)) for axis, role in self.roles.get(slot.id, ())]
+            noted = self.roles.get(slot.id, ())
             for k, axis in enumerate(slot.axes):
-                for var in dict.fromkeys(leaves(self.space.find(axis))):
-                    if var.size > 1 and not self.space.is_kept(var):
-                        members.setdefault(var, []).append(Member(slot, k, _role(noted, axis, var)))
+                # Two axes of one weight may come to be the same channels, as in a recurrence: the axis tells them apart.
+                own = next((role for one, role in noted if one == axis), None)
+                for var in self._on(axis).values():
+                    if var in members or (var.size > 1 and not self.space.is_kept(var)):
+                        role = own or next((role for one, role in noted if var.id in self._on(one)), "constant")
+                        members.setdefault(var, []).append(Member(slot, k, role))
         names: set[str] = set()
         # A variable that lies in constants alone which no operator weighs channels with is nothing to prune.
         weighed = {v: f for v, f in members.items() if any(m.role != "constant" for m in f)}
@@ -349,23 +364,21 @@ class _Run:
             names.add(name)
             yield Group(number, var, name, tuple(found))
 
-    def _leaf_ids(self, axis: Axis) -> set[int]:
-        return {leaf.id for leaf in leaves(self.space.find(axis))}
+    def _on(self, axis: Axis) -> Mapping[int, Var]:
+        """The variables on an axis, by id. Remembered: to be asked only once nothing is tied any more."""
+        if not isinstance(axis, Var):
+            return {leaf.id: leaf for leaf in leaves(self.space.find(axis))}
+        if axis.id not in self.settled:
+            self.settled[axis.id] = {leaf.id: leaf for leaf in leaves(self.space.find(axis))}
+        return self.settled[axis.id]
 
     def _kept(self) -> Iterator[Kept]:
         for slot in self.slots:
-            roled: set[int] = set().union(*(self._leaf_ids(axis) for axis, _ in self.roles.get(slot.id, ())))
+            roled = [self._on(axis).keys() for axis, _ in self.roles.get(slot.id, ())]
             for k, axis in enumerate(slot.axes):
-                if axis.size > 1 and not roled.isdisjoint(self._leaf_ids(axis)) and (why := self.space.reasons(axis)):
+                here = self._on(axis).keys()
+                if axis.size > 1 and not all(map(here.isdisjoint, roled)) and (why := self.space.reasons(axis)):
                     yield Kept(slot.tensor, k, axis.size, why[0].node, why[0].op, why[0].why)
-
-
-def _role(noted: Sequence[tuple[Axis, str, set[int]]], axis: Axis, var: Var) -> str:
-    """What an axis of a slot is to a variable on it, from what the rules noted (with the variables of each axis)."""
-    # Two axes of one weight may come to be the same channels, as in a recurrence: the axis itself tells them apart.
-    roles = [role for one, role, _ in noted if one == axis]
-    roles.extend(role for _, role, ids in noted if var.id in ids)
-    return roles[0] if roles else "constant"
 
 
 def alive_of(groups: Sequence[Group], removed: Mapping[int, Sequence[int]]) -> dict[int, BoolArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from onnx_attnprune.graph import (
     empty_like,
     fill_tensor,
     integers_tensor,
-    set_constant,
     set_attribute,
+    set_constant,
     tensor_of,
     where_node,
 )
@@ -80,30 +80,38 @@ def sliced(array: NDArray[Any], removed: Removed) -> NDArray[Any]:
     return array
 
 
-def silenced(array: NDArray[Any], removed: Removed) -> NDArray[Any]:
-    """The array with zeros in the removed slices, its shape unchanged."""
+def silenced(array: NDArray[Any], removed: Removed, zero: int = 0) -> NDArray[Any]:
+    """The array with `zero` in the removed slices, its shape unchanged."""
     array = array.copy()
     for axis, indices in removed.items():
-        np.moveaxis(array, axis, 0)[list(indices)] = 0
+        np.moveaxis(array, axis, 0)[list(indices)] = zero
     return array
 
 
 def prune(analysis: Analysis, alive: Mapping[int, BoolArray]) -> ModelProto:
     """A new model in which only the channels `alive` are left; the analysed model is untouched."""
-    model = _edited(analysis.graph, cuts_of(analysis, alive), sliced, analysis, alive)
+    model = _edited(analysis, alive, lambda constant, removed: sliced(constant.array(), removed))
     _restate(model, analysis, alive)
     return model
 
 
 def mask(analysis: Analysis, alive: Mapping[int, BoolArray]) -> ModelProto:
-    """The original model with zeros where a plan removes slices: what the pruned one must compute."""
-    return _edited(analysis.graph, cuts_of(analysis, alive), silenced, None, {})
+    """The original model with zeros where a plan removes slices: what the pruned one must compute.
+
+    A zero point is written where that is what stands for zero.
+    """
+    rests = analysis.rests
+    return _edited(
+        analysis, alive, lambda constant, removed: silenced(constant.array(), removed, rests.get(constant.name, 0))
+    )
 
 
 # ---------------------------------------------------------------- constants
-def _edited(
-    graph: Graph, cuts: Cuts, edit: Any, analysis: Analysis | None, alive: Mapping[int, BoolArray]
-) -> ModelProto:
+Edit = Callable[[Constant, Removed], NDArray[Any]]
+
+
+def _edited(analysis: Analysis, alive: Mapping[int, BoolArray], edit: Edit) -> ModelProto:
+    graph, cuts = analysis.graph, cuts_of(analysis, alive)
     model = empty_like(graph.model)
     for proto in graph.model.graph.node:
         removed = cuts.whole.get(proto.output[0]) if proto.op_type == "Constant" and proto.output else None
@@ -112,7 +120,7 @@ def _edited(
             copy.CopyFrom(proto)
         else:
             constant = graph.constants[proto.output[0]]
-            set_constant(copy, proto, tensor_of(constant, edit(constant.array(), removed)))
+            set_constant(copy, proto, tensor_of(constant, edit(constant, removed)))
     consumers = {first_output(n.output): n for n in model.graph.node}
     copies: dict[tuple[str, str], str] = {}
     for use in cuts.uses:
@@ -120,7 +128,7 @@ def _edited(
         if key not in copies:
             copies[key] = name = _fresh(f"{use.tensor}_cut{len(copies)}", graph)
             constant = graph.constants[use.tensor]
-            fill_tensor(model.graph.initializer.add(), constant, edit(constant.array(), use.removed), name)
+            fill_tensor(model.graph.initializer.add(), constant, edit(constant, use.removed), name)
         _consumer(consumers, use).input[use.place] = copies[key]
     unread = {use.tensor for use in cuts.uses}
     if unread:
@@ -129,7 +137,7 @@ def _edited(
         removed = cuts.whole.get(proto.name)
         if removed is not None:
             constant = graph.constants[proto.name]
-            fill_tensor(model.graph.initializer.add(), constant, edit(constant.array(), removed))
+            fill_tensor(model.graph.initializer.add(), constant, edit(constant, removed))
         elif proto.name not in unread:
             model.graph.initializer.add().CopyFrom(proto)
     return model

@@ -97,6 +97,38 @@ def concrete_shapes(specs: Sequence[InputSpec], overrides: Mapping[str, Shape]) 
     return {spec.name: shapes[spec.name] for spec in specs}
 
 
+def free_batches(specs: Sequence[InputSpec], asked: Mapping[str, Shape]) -> tuple[str, ...]:
+    """Names of the inputs whose first size is free, and which nobody asked for: neither it nor one of equal name."""
+    fixed = {d for spec in specs if spec.name in asked for d in spec.shape or () if isinstance(d, str)}
+    return tuple(
+        spec.name
+        for spec in specs
+        if spec.name not in asked and spec.shape and not isinstance(spec.shape[0], int) and spec.shape[0] not in fixed
+    )
+
+
+def with_batch(
+    specs: Sequence[InputSpec], shapes: Mapping[str, Shape], free: Sequence[str], batch: int
+) -> dict[str, Shape]:
+    """The shapes with another first size of the inputs `free`, and of whatever has a free size of equal name."""
+    names = {spec.shape[0] for spec in specs if spec.name in free and spec.shape and isinstance(spec.shape[0], str)}
+    changed = {}
+    for spec in specs:
+        stated = spec.shape or (None,) * len(shapes[spec.name])
+        changed[spec.name] = tuple(
+            batch if d in names or (k == 0 and spec.name in free) else size
+            for k, (d, size) in enumerate(zip(stated, shapes[spec.name], strict=True))
+        )
+    return changed
+
+
+def shapes_text(shapes: Mapping[str, Shape]) -> str:
+    """Shapes for people: "1x3x224x224", with names where there are several."""
+    if len(shapes) == 1:
+        return _text(next(iter(shapes.values())))
+    return ", ".join(f"{name} {_text(shape)}" for name, shape in shapes.items())
+
+
 def _check_override(spec: InputSpec, shape: Shape, bound: dict[str, int]) -> None:
     """Compares an override with what the model states, and notes in `bound` what it says of the named sizes."""
     told = f"shape {_text(shape)} for input {spec.name}"

@@ -53,7 +53,12 @@ def check_structure(original: onnx.ModelProto, pruned: onnx.ModelProto) -> None:
 
 
 def check_equivalence(
-    masked: Callable[[], onnx.ModelProto], pruned: onnx.ModelProto, feeds: Feeds, weights: str, inputs: str, folder: Path
+    masked: Callable[[], onnx.ModelProto],
+    pruned: onnx.ModelProto,
+    feeds: Feeds,
+    weights: str,
+    inputs: str,
+    folder: Path,
 ) -> SelfCheck:
     """Run both with the optimiser off and compare every output.
 

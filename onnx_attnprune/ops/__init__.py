@@ -7,6 +7,8 @@ from onnx_attnprune.ops import (
     elementwise,
     linear,
     norm,
+    qlinear,
+    quantized,
     recurrent,
     reduce,
     resize,
@@ -18,4 +20,6 @@ from onnx_attnprune.ops.registry import POSITION, RULES, Effect, Linear, Tensor,
 
 __all__ = ["FLOATS", "FOLDS", "POSITION", "RULES", "Effect", "Linear", "Tensor", "View"]
 
-FAMILIES = (attention, contrib, conv, elementwise, linear, norm, recurrent, reduce, resize, shape, slicing)
+FAMILIES = (
+    attention, contrib, conv, elementwise, linear, norm, qlinear, quantized, recurrent, reduce, resize, shape, slicing,
+)  # fmt: skip  # a list of names

@@ -19,7 +19,7 @@ def lstm(n: View) -> Effect:
     A unit whose weights, biases and initial states are zero stays at zero: its cell is f(0)·0 + f(0)·g(0), its output
     f(0)·h(0), so g and h must give zero at zero; the gates and the peepholes (which multiply the cell) don't matter.
     """
-    return _recurrent(n, gates=4, states=2, through=(1, 2), default=("Sigmoid", "Tanh", "Tanh"))
+    return recurrent(n, gates=4, states=2, through=(1, 2), default=("Sigmoid", "Tanh", "Tanh"))
 
 
 @rule("GRU")
@@ -28,16 +28,16 @@ def gru(n: View) -> Effect:
 
     A unit whose weights, biases and initial state are zero stays at zero if g gives zero there: (1 - z)·g(0) + z·0.
     """
-    return _recurrent(n, gates=3, states=1, through=(1,), default=("Sigmoid", "Tanh"))
+    return recurrent(n, gates=3, states=1, through=(1,), default=("Sigmoid", "Tanh"))
 
 
 @rule("RNN")
 def rnn(n: View) -> Effect:
     """t b i, d h i, d h h, d (2 h), b, d b h -> t d b h, d b h; silent where the activation gives zero at zero"""
-    return _recurrent(n, gates=1, states=1, through=(0,), default=("Tanh",))
+    return recurrent(n, gates=1, states=1, through=(0,), default=("Tanh",))
 
 
-def _recurrent(n: View, gates: int, states: int, through: Sequence[int], default: Sequence[str]) -> Effect:
+def recurrent(n: View, gates: int, states: int, through: Sequence[int], default: Sequence[str]) -> Effect:
     """`through`: the places, in one direction's list of activations, of those that a zero must pass unchanged."""
     batch_first = bool(n.attr("layout", 0))
     state = "b d h" if batch_first else "d b h"

@@ -31,8 +31,9 @@ class Tensor:
     """What is known of a tensor while the rules run.
 
     axes: None where not even the rank is known. value: the elements, where they are sizes or small integers.
-    silent: a channel removed on any axis is exactly zero in the masked model. slots: the uses of constants that it is
-    computed from, and from nothing else (empty for a tensor that depends on the input).
+    silent: a channel removed on any axis is exactly zero in the masked model. rest: the zero point by which one stands
+    for zero, where its number is another one (see `quantized`). slots: the uses of constants that it is computed from,
+    and from nothing else (empty for a tensor that depends on the input).
     """
 
     axes: tuple[Axis, ...] | None
@@ -40,6 +41,7 @@ class Tensor:
     value: Values | None = None
     silent: bool = False
     slots: tuple[int, ...] = ()
+    rest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Operands(Protocol):
     def hint(self, name: str) -> tuple[int | str | None, ...] | None: ...
 
     def role(self, slots: Sequence[int], axes: Sequence[Axis], roles: Sequence[str]) -> None: ...
+
+    def rest(self, name: str, number: int) -> bool: ...
 
 
 class View:
@@ -203,6 +207,10 @@ class View:
         tensor = self.tensor(place)
         if tensor.slots and tensor.axes is not None:
             self._operands.role(tensor.slots, tensor.axes, roles)
+
+    def rest(self, place: int, number: int) -> bool:
+        """Let a removed slice of a constant be silenced by this number; False where that can't be."""
+        return self.has(place) and self._operands.rest(self.node.inputs[place], number)
 
     def unify(self, pattern: str, **known: int) -> tuple[dict[str, Axis], tuple[Axis, ...]]:
         """Tie the operands by an einops-like pattern; the axis of each name, and the axes of the result.

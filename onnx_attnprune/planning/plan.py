@@ -100,12 +100,22 @@ class PlanFile:
     document: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
 
+    def check_model(self, sha256: str) -> None:
+        """Raise PlanError where the plan was made for a model file with another hash."""
+        try:
+            own = str(self.document["model"]["sha256"])
+        except (KeyError, TypeError):
+            raise PlanError(f"{self.path}: not a plan file (it names no model)") from None
+        if own != sha256:
+            raise PlanError(f"{self.path}: made for another model (sha256 {own[:12]}…, not {sha256[:12]}…)")
+
     def checked(self, analysis: Analysis, sha256: str) -> Plan:
         """The plan, checked against the model that it is to be replayed on.
 
         The groups' `removed` decide, and groups may be left out; the sections derived from them are not read. Raises
         PlanError.
         """
+        self.check_model(sha256)
         try:
             return _checked(self.document, analysis, sha256, self.path)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -132,10 +142,6 @@ def read_plan(path: str | Path) -> PlanFile:
 
 
 def _checked(document: Mapping[str, Any], analysis: Analysis, sha256: str, path: Path) -> Plan:
-    if document["model"]["sha256"] != sha256:
-        raise PlanError(
-            f"{path}: made for another model (sha256 {str(document['model']['sha256'])[:12]}…, not {sha256[:12]}…)"
-        )
     groups = tuple(_group(entry, analysis, path) for entry in document["groups"])
     if len({g.id for g in groups}) < len(groups):
         raise PlanError(f"{path}: a group stands there twice")

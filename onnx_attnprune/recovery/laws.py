@@ -84,6 +84,9 @@ def pointwise(law: Law, function: Callable[[Array], Array]) -> Law:
     """The law of a function of every number by itself; `function` takes and gives arrays with a last axis more."""
     if law.mean.size * GRID.size > LARGEST_GRID and not is_fixed(law):
         return unknown(law.rank)
+    if np.isnan(law.mean + law.variance).all():  # no number to work on
+        nothing = law.mean + law.variance
+        return Law(nothing, nothing, law.source)
     with np.errstate(all="ignore"):  # what is not finite becomes unknown
         if is_fixed(law):
             result = function(law.mean[..., None])[..., 0]
@@ -98,6 +101,8 @@ def rectified(law: Law) -> Law:
         return result
     mean, variance = np.broadcast_arrays(law.mean, law.variance)
     sd = np.sqrt(variance)
+    if np.isnan(result.mean).all():
+        return result
     with np.errstate(all="ignore"):  # no spread: replaced below
         z = mean / sd
         density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)

@@ -42,9 +42,9 @@ def batch_norm(s: Site) -> Sequence[Law]:
 @laws_of("InstanceNormalization")
 def instance_norm(s: Site) -> Sequence[Law]:
     """beta exactly, and gamma^2; unless channels are folded into space, as exporters write a group normalisation"""
-    gamma, beta = s.constant(1), s.constant(2)
-    rank = s.law(0).rank
-    if gamma is None or beta is None or s.composed(s.axes(0)[2:]):
+    x, gamma, beta = s.law(0), s.constant(1), s.constant(2)
+    rank = x.rank
+    if gamma is None or beta is None or s.composed(s.axes(0)[2:]) or any(d > 1 for d in x.mean.shape[2:]):
         return [unknown(rank)]
     shape = (1, -1, *(1 for _ in range(rank - 2)))
     return [s.fresh(beta.reshape(shape), gamma.reshape(shape) ** 2)]

@@ -1,18 +1,14 @@
-"""One `Report` of a run, and its texts."""
+"""One `Report` of a run, its texts, and the files of a run."""
 
+from onnx_attnprune.report.advice import advice
+from onnx_attnprune.report.build import begin
+from onnx_attnprune.report.files import Outputs, check_outputs
 from onnx_attnprune.report.jsontext import to_json
-from onnx_attnprune.report.model import (
-    Accuracy,
-    Change,
-    GroupRow,
-    KeptRow,
-    Repair,
-    Report,
-    Speed,
-    Stage,
-)
+from onnx_attnprune.report.model import Change, GroupRow, KeptRow, Repair, Report, Stage
+from onnx_attnprune.report.progress import Progress
 from onnx_attnprune.report.terminal import render
 
 __all__ = [
-    "Accuracy", "Change", "GroupRow", "KeptRow", "Repair", "Report", "Speed", "Stage", "render", "to_json",
+    "Change", "GroupRow", "KeptRow", "Outputs", "Progress", "Repair", "Report", "Stage", "advice", "begin",
+    "check_outputs", "render", "to_json",
 ]  # fmt: skip  # one list

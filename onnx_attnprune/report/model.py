@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from onnx_attnprune.evaluate.equivalence import Difference
-from onnx_attnprune.evaluate.latency import Latency
-from onnx_attnprune.evaluate.metrics import Classification
+from onnx_attnprune.evaluate.measure import Accuracy, Drift, Speed
 from onnx_attnprune.evaluate.selfcheck import SelfCheck
 
 FORMAT, VERSION = "onnx-attnprune/report", 1
@@ -50,27 +48,6 @@ class KeptRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
-    """Latency of both models, measured in turns: `speedup` is the median of the per-round ratios (above 1: faster)."""
-
-    provider: str
-    before: Latency
-    after: Latency
-    speedup: float
-    shapes: Mapping[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """Classification figures of the original, of the pruned model before repair (None without repair) and after it."""
-
-    data: str
-    before: Classification
-    unrepaired: Classification | None
-    after: Classification
-
-
-@dataclass(frozen=True, slots=True)
 class Repair:
     """What the repair did: its method, and how many of the consumers of removed channels it could mend."""
 
@@ -89,7 +66,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures of one run. Sizes in bytes; MACs per run at `shapes`. `output` is None for a dry run."""
+    """All figures of one run.
+
+    Sizes in bytes, external files of weights included; MACs per run at `shapes` (one sample, where the batch is free).
+    `output`, `size`, `self_check` and all that needs a run of the models are None for a dry run.
+    notes: what a user should know; warnings: what asks for an action.
+    """
 
     model: str
     output: str | None
@@ -104,12 +86,18 @@ class Report:
     groups: tuple[GroupRow, ...]
     kept: tuple[KeptRow, ...]
     self_check: SelfCheck | None
-    drift: tuple[Difference, ...]
+    drift: Drift | None
     speed: Speed | None
     accuracy: Accuracy | None
     repair: Repair | None
     stages: tuple[Stage, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all stages together."""
+        return sum(stage.seconds for stage in self.stages)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data for JSON, with its format and version."""

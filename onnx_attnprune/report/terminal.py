@@ -2,111 +2,213 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
+from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from onnx_attnprune.evaluate.equivalence import Difference
+from onnx_attnprune.evaluate.latency import Latency
 from onnx_attnprune.evaluate.metrics import Classification
+from onnx_attnprune.evaluate.measure import Accuracy, Drift, Speed
 from onnx_attnprune.report.model import Change, Report
 
-MOST_GROUPS, MOST_REASONS = 12, 6
+MOST_GROUPS, MOST_REASONS, MOST_NOTES = 12, 6, 4
+FEWEST_FOR_AGREEMENT = 16  # rows; of fewer a share says nothing
+NOISY = 0.5
 
 
 def render(report: Report, console: Console) -> None:
-    """Print the report."""
-    console.print(Group(*_parts(report)))
+    """Print the report, folded to the width of the console."""
+    console.print(Group(*_parts(report, console.width)))
 
 
-def _parts(report: Report) -> Iterator[RenderableType]:
-    yield _groups(report)
+def _parts(report: Report, width: int) -> Iterator[RenderableType]:
+    yield from _block("channel groups", _groups(report, width))
     if report.kept:
-        yield _kept(report)
-    yield _summary(report)
-    for note in report.notes:
-        yield Text(f"note: {note}", style="yellow")
+        yield from _block("kept whole", _kept(report, width))
+    yield from _block("result", _result(report))
     if report.self_check is not None:
         check = report.self_check
-        yield Text(
-            f"self-check passed: pruned == masked original on {check.inputs}, off by at most "
-            f"{check.largest:.1e} of the largest value (limit {check.tolerance:.0e})",
-            style="green",
+        yield _line(
+            "self-check",
+            f"passed: pruned == masked original on {check.inputs}, off by at most {check.largest:.1e} of the largest "
+            f"value (limit {check.tolerance:.0e})",
+            "green",
         )
-    for d in report.drift:
-        agreement = "" if d.top1_agreement is None else f", top-1 agreement {d.top1_agreement:.1%}"
-        yield Text(f"drift of {d.output} against the unpruned model: cosine {d.cosine:.4f}, {d.sqnr_db:.1f} dB{agreement}")
-    yield Text("time: " + ", ".join(f"{s.name} {s.seconds:.2f} s" for s in report.stages), style="dim")
+    if report.drift is not None and report.drift.outputs:
+        yield _line("drift", _drift(report.drift))
+    if report.repair is not None and report.repair.method != "none":
+        repair = report.repair
+        yield _line(
+            "repair", f"{repair.method}, {repair.compensated} of {repair.consumers} consumers of removed channels"
+        )
+    yield _line("time", _time(report))
+    for note in report.notes[:MOST_NOTES]:
+        yield _line("note", note)
+    if len(report.notes) > MOST_NOTES:
+        yield _line("note", f"… and {len(report.notes) - MOST_NOTES} more (--report or --json lists all)")
+    for warning in report.warnings:
+        yield _line("warning", warning, "bold yellow")
     if report.output is None:
-        yield Text("dry run: nothing was written", style="bold")
+        yield _line("dry run", "no model was cut or written", "bold")
     else:
-        yield Text(f"written: {report.output}", style="bold")
+        yield _line("written", report.output, "bold")
 
 
-def _groups(report: Report) -> Table:
-    table = Table(title="channel groups", title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("group", overflow="fold")
-    for name in ("channels", "kept", "share", "tensors"):
-        table.add_column(name, justify="right")
+def _block(title: str, table: Table) -> Iterator[RenderableType]:
+    yield Text(title, style="bold cyan")
+    yield Padding(table, (0, 0, 1, 2))
+
+
+def _line(head: str, text: str, style: str = "") -> RenderableType:
+    """A labelled line whose continuation is indented."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True, width=10)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(head, style=style or "bold"), Text(text, style=style))
+    return grid
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="dim")
+    for k, head in enumerate(heads):
+        table.add_column(head, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
+    return table
+
+
+# ---------------------------------------------------------------- tables
+def _groups(report: Report, width: int) -> Table:
+    table = _table("group", "channels", "kept", "left", "tensors")
+    room = width - 36
     rows = sorted(report.groups, key=lambda g: g.size * g.members, reverse=True)
     for g in rows[:MOST_GROUPS]:
-        table.add_row(g.name, str(g.size), str(g.kept), f"{g.kept / g.size:.0%}", str(g.members))
+        table.add_row(fold(g.name, room), f"{g.size:,}", f"{g.kept:,}", f"{g.kept / g.size:.0%}", f"{g.members:,}")
     if len(rows) > MOST_GROUPS:
         rest = rows[MOST_GROUPS:]
         size, kept = sum(g.size for g in rest), sum(g.kept for g in rest)
-        table.add_row(f"… and {len(rest)} more", str(size), str(kept), f"{kept / size:.0%}", "")
+        table.add_row(f"… and {len(rest)} more", f"{size:,}", f"{kept:,}", f"{kept / size:.0%}", "")
     return table
 
 
-def _kept(report: Report) -> Table:
-    table = Table(title="kept whole", title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("why", overflow="fold")
-    table.add_column("axes", justify="right")
-    table.add_column("channels", justify="right")
-    table.add_column("for example", overflow="fold")
+def _kept(report: Report, width: int) -> Table:
+    table = _table("why", "axes", "channels", "for example")
+    table.columns[3].justify, table.columns[3].no_wrap = "left", False
+    room = max((width - 26) // 2, 16)
     for k in report.kept[:MOST_REASONS]:
-        table.add_row(k.why + (f" ({k.op})" if k.op else ""), str(k.axes), str(k.channels), k.example)
+        why = k.why + (f" ({k.op})" if k.op else "")
+        table.add_row(why, f"{k.axes:,}", f"{k.channels:,}", fold(k.example, room))
     if len(report.kept) > MOST_REASONS:
-        table.add_row(f"… and {len(report.kept) - MOST_REASONS} more reasons", "", "", "")
+        rest = report.kept[MOST_REASONS:]
+        axes, channels = sum(k.axes for k in rest), sum(k.channels for k in rest)
+        table.add_row(f"… and {len(rest)} more reasons", f"{axes:,}", f"{channels:,}", "")
     return table
 
 
-def _summary(report: Report) -> Table:
-    table = Table(title="result", title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("")
-    for name in ("before", "after", "change"):
-        table.add_column(name, justify="right")
-    for name, change in (("channels", report.channels), ("parameters", report.parameters), ("MACs", report.macs)):
+def fold(name: str, width: int) -> str:
+    """A long tensor name over several lines, broken behind its dots and slashes, the lines after the first indented."""
+    width = max(width, 12)
+    lines = [""]
+    for part in re.findall(r"[^./:]*[./:]+|[^./:]+", name):
+        indent = "  " if len(lines) > 1 or lines[0] else ""
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append(indent)
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _result(report: Report) -> Table:
+    table = _table("", "before", "after", "change")
+    for name, change in (
+        ("channels", report.channels),
+        ("parameters", report.parameters),
+        (_macs(report), report.macs),
+    ):
         table.add_row(name, f"{change.before:,}", f"{change.after:,}", _percent(change))
     if report.size is not None:
         table.add_row("bytes", f"{report.size.before:,}", f"{report.size.after:,}", _percent(report.size))
     if report.speed is not None:
-        s = report.speed
-        shape = ", ".join("x".join(map(str, v)) for v in s.shapes.values())
-        table.add_row(
-            f"latency on {s.provider} ({shape})",
-            f"{s.before.median_ms:.2f} ms ±{s.before.spread:.0%}",
-            f"{s.after.median_ms:.2f} ms ±{s.after.spread:.0%}",
-            f"{s.speedup:.2f}x faster" if s.speedup >= 1 else f"{1 / s.speedup:.2f}x slower",
-        )
+        table.add_row(*_latency(report.speed))
     if report.accuracy is not None:
-        a = report.accuracy
-        for name in ("top1", "top5", "precision", "recall", "f1"):
-            row = _metric(name, a.before, a.after)
-            if row:
-                table.add_row(*row)
-        if a.unrepaired is not None:
-            table.add_row("top-1 without repair", "", f"{a.unrepaired.top1:.2%}", "")
+        for row in _metrics(report.accuracy):
+            table.add_row(*row)
     return table
 
 
-def _metric(name: str, before: Classification, after: Classification) -> tuple[str, str, str, str] | None:
-    one, two = getattr(before, name), getattr(after, name)
-    if one is None or two is None:
-        return None
-    label = {"top1": "top-1", "top5": "top-5", "f1": "F1"}.get(name, name)
-    return (f"{label} ({before.n} samples)", f"{one:.2%}", f"{two:.2%}", f"{(two - one) * 100:+.2f} points")
+def _macs(report: Report) -> str:
+    return f"MACs{_shapes(list(report.shapes.values()))}"
+
+
+def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    """The shape of the only input in brackets; nothing where there are several, which the JSON report lists."""
+    return f" ({'x'.join(map(str, shapes[0]))})" if len(shapes) == 1 else ""
+
+
+def _latency(speed: Speed) -> tuple[str, str, str, str]:
+    change = f"{speed.speedup:.2f}x faster" if speed.speedup >= 1 else f"{1 / speed.speedup:.2f}x slower"
+    return (f"latency, {speed.provider}", _milliseconds(speed.before), _milliseconds(speed.after), change)
+
+
+def _milliseconds(latency: Latency) -> str:
+    spread = "noisy" if latency.spread > NOISY else f"±{latency.spread:.0%}"
+    return (
+        f"{latency.median_ms:.3g} ms {spread}" if latency.median_ms < 100 else f"{latency.median_ms:,.0f} ms {spread}"
+    )
+
+
+def _metrics(a: Accuracy) -> Iterator[tuple[str, str, str, str]]:
+    for name, label in (
+        ("top1", "top-1"),
+        ("top5", "top-5"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("f1", "F1"),
+    ):
+        one, two = getattr(a.before, name), getattr(a.after, name)
+        if one is not None and two is not None:
+            yield f"{label} of {a.before.n:,}", f"{one:.2%}", f"{two:.2%}", _points(two - one)
+            if name == "top1" and a.unrepaired is not None:
+                yield "  before repair", "", f"{a.unrepaired.top1:.2%}", _lost(a.before, a.unrepaired)
+
+
+def _lost(before: Classification, after: Classification) -> str:
+    return _points(after.top1 - before.top1)
+
+
+def _points(difference: float) -> str:
+    return f"{difference * 100:+.2f} points"
 
 
 def _percent(change: Change) -> str:
     return f"{(change.left - 1) * 100:+.1f} %"
+
+
+# ---------------------------------------------------------------- lines
+def _drift(drift: Drift) -> str:
+    worst = min(drift.outputs, key=lambda d: d.cosine)
+    which = worst.output if len(drift.outputs) == 1 else f"{len(drift.outputs)} outputs, furthest {worst.output}"
+    return f"{which} against the unpruned model on {drift.inputs}: {_distance(worst, drift.samples)}"
+
+
+def _distance(d: Difference, samples: int) -> str:
+    if not ("float" in d.dtype or "complex" in d.dtype):
+        return f"{d.max_rel:.1%} of the values differ"
+    text = f"cosine {d.cosine:.4f}, {d.sqnr_db:.1f} dB"
+    if d.top1_agreement is not None and samples >= FEWEST_FOR_AGREEMENT:
+        text += f", same top-1 in {d.top1_agreement:.1%}"
+    return text
+
+
+def _time(report: Report) -> str:
+    total: dict[str, float] = {}
+    for stage in report.stages:
+        total[stage.name] = total.get(stage.name, 0.0) + stage.seconds
+    parts = []
+    for name, seconds in total.items():
+        share = f" ({seconds / report.seconds:.0%} of it)" if name == "repair" and report.seconds else ""
+        parts.append(f"{name} {seconds:.2f}{share}")
+    return f"{report.seconds:.2f} s: " + ", ".join(parts)

@@ -1,0 +1,162 @@
+"""The result against the unpruned model: accuracy, drift of the outputs, latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from onnx_attnprune.errors import ModelError
+from onnx_attnprune.evaluate.data import Dataset, fixed_batch
+from onnx_attnprune.evaluate.equivalence import Difference, compare
+from onnx_attnprune.evaluate.feeds import InputSpec, Shape, random_feeds, shapes_text
+from onnx_attnprune.evaluate.latency import Latency, measure_pair
+from onnx_attnprune.evaluate.metrics import Classification, evaluate
+from onnx_attnprune.evaluate.selfcheck import in_float32_too
+from onnx_attnprune.evaluate.staging import loadable
+from onnx_attnprune.runtime import Session
+
+if TYPE_CHECKING:
+    import onnx
+
+Feeds = dict[str, NDArray[Any]]
+BATCH = 64  # samples that are evaluated at a time, and that drift is measured on
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Latency of both models, measured in turns: `speedup` is the median of the per-round ratios (above 1: faster)."""
+
+    provider: str
+    before: Latency
+    after: Latency
+    speedup: float
+    shapes: Mapping[str, Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far the outputs of the result are from those of the unpruned model, on `samples` rows of `inputs`."""
+
+    inputs: str
+    samples: int
+    outputs: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Classification figures of the original, of the pruned model before repair (None without repair) and after it."""
+
+    data: str
+    before: Classification
+    unrepaired: Classification | None
+    after: Classification
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the models are fed. `shapes`: for drift; `single`: one sample, for latency; `limits`: see `random_feeds`."""
+
+    specs: Sequence[InputSpec]
+    shapes: Mapping[str, Shape]
+    single: Mapping[str, Shape]
+    limits: Mapping[str, int]
+    data: Dataset | None
+    data_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Where and how the models run. `seconds` 0: no latency. in_float32: they are float32 copies, as the check's were."""
+
+    provider: str
+    threads: int
+    seconds: float
+    in_float32: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All that running both models tells."""
+
+    accuracy: Accuracy | None
+    drift: Drift
+    speed: Speed | None
+    notes: tuple[str, ...]
+
+
+def accuracy_of(model: onnx.ModelProto, given: Given, setup: Setup, folder: Path) -> Classification:
+    """Accuracy of a model that lies in no file. Raises DataError where there is no data."""
+    with loadable(model, folder) as source:
+        return _evaluate(Session(source, provider=setup.provider, threads=setup.threads), given, setup)
+
+
+def measure(
+    original: Path, pruned: Path, unrepaired: Classification | None, given: Given, setup: Setup,
+    stage: Callable[[str], AbstractContextManager[None]],
+) -> Measured:  # fmt: skip  # two lines
+    """Run both models. Raises ModelError where one does not run, DataError where the data does not fit the outputs."""
+    with stage("accuracy" if given.data is not None else "drift"):
+        before = Session(original, provider=setup.provider, threads=setup.threads)
+        after = Session(pruned, provider=setup.provider, threads=setup.threads)
+        accuracy = None
+        if given.data is not None:
+            one, two = _evaluate(before, given, setup), _evaluate(after, given, setup)
+            accuracy = Accuracy(given.data_name, one, unrepaired, two)
+        drift = _drift(before, after, given, setup)
+    if setup.in_float32:
+        return Measured(accuracy, drift, None, ("no latency: ONNX Runtime has no bfloat16 kernels here",))
+    if not setup.seconds:
+        return Measured(accuracy, drift, None, ())
+    with stage("latency"):
+        speed = _speed(before, after, given, setup)
+    return Measured(accuracy, drift, speed, ())
+
+
+def _evaluate(session: Session, given: Given, setup: Setup) -> Classification:
+    assert given.data is not None
+    data = given.data
+    if setup.in_float32:
+        data = Dataset({name: in_float32_too(array) for name, array in data.feeds.items()}, data.labels, data.size)
+    return evaluate(session, data, BATCH, fixed_batch(given.specs))
+
+
+def _drift(before: Session, after: Session, given: Given, setup: Setup) -> Drift:
+    if given.data is None:
+        feeds = random_feeds(given.specs, given.shapes, 1, given.limits)
+        samples = next((shape[0] for shape in given.shapes.values() if shape), 1)
+        inputs = f"random inputs ({shapes_text(given.shapes)})"
+    else:
+        samples = fixed_batch(given.specs) or min(BATCH, given.data.size)
+        feeds = {name: rows(array, samples) for name, array in given.data.feeds.items()}
+        inputs = f"{samples} samples of {given.data_name}"
+    if setup.in_float32:
+        feeds = {name: in_float32_too(array) for name, array in feeds.items()}
+    reference = before.run(feeds)
+    return Drift(inputs, samples, compare(list(reference), reference, after.run(feeds)))
+
+
+def _speed(before: Session, after: Session, given: Given, setup: Setup) -> Speed:
+    feeds = _latency_feeds(given, given.single)
+    try:
+        before.run(feeds)
+    except ModelError:  # a free batch that is not free after all
+        feeds = _latency_feeds(given, given.shapes)
+    one, two, speedup = measure_pair(before, after, feeds, min_seconds=setup.seconds)
+    return Speed(setup.provider, one, two, speedup, {name: tuple(array.shape) for name, array in feeds.items()})
+
+
+def _latency_feeds(given: Given, shapes: Mapping[str, Shape]) -> Feeds:
+    if given.data is None:
+        return random_feeds(given.specs, shapes, 1, given.limits)
+    return {name: rows(array, shapes[name][0]) for name, array in given.data.feeds.items()}
+
+
+def rows(array: NDArray[Any], count: int) -> NDArray[Any]:
+    """The first rows of an array; where it has fewer, it is repeated."""
+    return array[:count] if len(array) >= count else array.repeat(math.ceil(count / len(array)), axis=0)[:count]

@@ -1,0 +1,80 @@
+"""The only door to onnx: reading a model, looking at its graph, editing a copy, writing it whole or not at all."""
+
+from onnx import ModelProto, NodeProto, TensorProto
+
+from onnx_attnprune.graph.checking import (
+    as_float32,
+    float_type,
+    index_limits,
+    infer_outputs,
+    interface_change,
+    parameter_count,
+    structural_fault,
+)
+from onnx_attnprune.graph.editing import (
+    empty_like,
+    fill_tensor,
+    insert_node,
+    integers_tensor,
+    new_node,
+    set_attribute,
+    set_constant,
+    stored_tensor,
+    tensor_of,
+    where_node,
+    with_outputs,
+)
+from onnx_attnprune.graph.model import (
+    DEFAULT_DOMAINS,
+    Constant,
+    Graph,
+    Node,
+    Signature,
+    all_tensors,
+    constant_tensor,
+    nodes_of,
+)
+from onnx_attnprune.graph.reading import external_files, inline_functions, parse_model, read_model, sha256
+from onnx_attnprune.graph.writing import check_writable, pieces, serialized, write_bytes, write_model
+
+__all__ = [
+    "DEFAULT_DOMAINS",
+    "Constant",
+    "Graph",
+    "ModelProto",
+    "Node",
+    "NodeProto",
+    "Signature",
+    "TensorProto",
+    "all_tensors",
+    "as_float32",
+    "check_writable",
+    "constant_tensor",
+    "empty_like",
+    "external_files",
+    "fill_tensor",
+    "float_type",
+    "index_limits",
+    "infer_outputs",
+    "inline_functions",
+    "insert_node",
+    "integers_tensor",
+    "interface_change",
+    "new_node",
+    "nodes_of",
+    "parameter_count",
+    "parse_model",
+    "pieces",
+    "read_model",
+    "serialized",
+    "set_attribute",
+    "set_constant",
+    "sha256",
+    "stored_tensor",
+    "structural_fault",
+    "tensor_of",
+    "where_node",
+    "with_outputs",
+    "write_bytes",
+    "write_model",
+]

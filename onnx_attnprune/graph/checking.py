@@ -1,0 +1,126 @@
+"""What onnx itself says of a model, and what can be read off a model without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
+
+from onnx_attnprune.graph.model import Graph, Node, Signature, _graphs_of, _signature, all_tensors, nodes_of
+
+
+def infer_outputs(
+    node: Node,
+    opset: int,
+    operands: Mapping[str, tuple[int, tuple[int | str | None, ...]]],
+    constants: Mapping[str, TensorProto],
+) -> dict[str, Signature]:
+    """What onnx itself infers of a node's outputs, from (type, shape) of its operands; {} where it can't."""
+    try:
+        schema = onnx.defs.get_schema(node.op, opset, node.domain)
+        types = {name: helper.make_tensor_type_proto(dtype, shape) for name, (dtype, shape) in operands.items()}
+        found = onnx.shape_inference.infer_node_outputs(schema, node.proto, types, dict(constants))
+    except (
+        onnx.defs.SchemaError,
+        onnx.shape_inference.InferenceError,
+        onnx.checker.ValidationError,
+        ValueError,
+        KeyError,
+    ):
+        return {}
+    values = (helper.make_value_info(name, kind) for name, kind in found.items())
+    return {v.name: _signature(v) for v in values if v.type.HasField("tensor_type")}
+
+
+def interface_change(original: ModelProto, other: ModelProto) -> str:
+    """How the inputs or outputs of two models differ in name, type or shape; empty where they don't."""
+    constants = {t.name for t in original.graph.initializer}
+    for what in ("input", "output"):
+        before = {v.name: v.type for v in getattr(original.graph, what) if v.name not in constants}
+        after = {v.name: v.type for v in getattr(other.graph, what) if v.name not in constants}
+        if list(before) != list(after):
+            return f"the {what}s were {list(before)} and are {list(after)}"
+        for name, kind in before.items():
+            if kind != after[name]:
+                return f"{what} {name!r} has changed its type or shape"
+    return ""
+
+
+def structural_fault(model: ModelProto) -> str:
+    """What onnx.checker with full_check finds wrong, in one line; empty where it finds nothing."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except ValueError as error:  # over 2 GB the checker takes files only
+        return "" if "2GB" in str(error) or "2GiB" in str(error) else _first_line(error)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return _first_line(error)
+    return ""
+
+
+def as_float32(model: ModelProto) -> ModelProto:
+    """A copy with float32 wherever the model has bfloat16, for a runtime that lacks the kernels; for checks only."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for tensor in all_tensors(copy.graph):
+        if tensor.data_type == TensorProto.BFLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+    for node in nodes_of(copy.graph):
+        for a in node.attribute:
+            if (
+                a.type == AttributeProto.INT
+                and a.name in ("to", "dtype", "output_dtype")
+                and a.i == TensorProto.BFLOAT16
+            ):
+                a.i = TensorProto.FLOAT
+    for value in _values_of(copy.graph):
+        if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return copy
+
+
+def _values_of(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    """Every declared tensor of a graph and of the bodies inside of it."""
+    yield from (*graph.input, *graph.output, *graph.value_info)
+    for node in graph.node:
+        for a in node.attribute:
+            for body in _graphs_of(a):
+                yield from _values_of(body)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def float_type(model: ModelProto) -> str:
+    """The coarsest float type among the weights ("float16", ...)."""
+    found = {t.data_type for t in all_tensors(model.graph) if t.dims}
+    names = ((TensorProto.BFLOAT16, "bfloat16"), (TensorProto.FLOAT16, "float16"), (TensorProto.FLOAT, "float32"))
+    return next(
+        (name for dtype, name in names if dtype in found), "float64" if TensorProto.DOUBLE in found else "float32"
+    )
+
+
+def parameter_count(model: ModelProto) -> int:
+    """Numbers in the stored tensors of non-integer index types, as parameters are usually counted."""
+    counted = 0
+    for tensor in all_tensors(model.graph):
+        if tensor.dims and tensor.data_type not in (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL):
+            counted += int(np.prod(tensor.dims, dtype=np.int64))
+    return counted
+
+
+def index_limits(graph: Graph) -> dict[str, int]:
+    """For each integer graph input that reads entries of a constant, how many entries there are to read."""
+    source = {s.name: s.name for s in graph.inputs}
+    limits: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op in ("Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose"):
+            if node.inputs[0] in source:
+                source[node.outputs[0]] = source[node.inputs[0]]
+        elif node.op == "Gather" and node.inputs[1] in source and node.inputs[0] in graph.constants:
+            size = graph.constants[node.inputs[0]].dims[int(node.attr("axis", 0))]
+            name = source[node.inputs[1]]
+            limits[name] = min(size, limits.get(name, size))
+    return limits

@@ -1,0 +1,194 @@
+"""A model's graph, indexed; the ModelProto behind it is never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A tensor that the file holds: an initializer, or the output of a Constant node."""
+
+    name: str
+    dims: tuple[int, ...]
+    dtype: int
+    proto: TensorProto
+    is_initializer: bool
+
+    @property
+    def count(self) -> int:
+        """How many numbers it holds."""
+        return int(np.prod(self.dims, dtype=np.int64))
+
+    def array(self) -> NDArray[Any]:
+        """The values; bfloat16 and the 8-bit floats come as ml_dtypes types."""
+        return numpy_helper.to_array(self.proto)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A graph input or output: its name, element type and dims (an int, a name, or None where the file says nothing)."""
+
+    name: str
+    dtype: int
+    dims: tuple[int | str | None, ...] | None
+
+
+class Node:
+    """A node as the rules read it."""
+
+    __slots__ = ("_attrs", "domain", "index", "inputs", "name", "op", "outputs", "proto")
+
+    def __init__(self, proto: NodeProto, index: int) -> None:
+        self.proto, self.index = proto, index
+        self.op: str = proto.op_type
+        self.domain: str = "" if proto.domain in DEFAULT_DOMAINS else proto.domain
+        self.inputs, self.outputs = tuple(proto.input), tuple(proto.output)
+        self.name: str = proto.name or next((o for o in self.outputs if o), f"#{index}")
+        self._attrs: dict[str, Any] | None = None
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """The value of an attribute, strings decoded; `default` where the node has none."""
+        if self._attrs is None:
+            self._attrs = {a.name: _attribute(a) for a in self.proto.attribute}
+        return self._attrs.get(name, default)
+
+    @property
+    def subgraphs(self) -> list[onnx.GraphProto]:
+        """The bodies of a control-flow node."""
+        return [g for a in self.proto.attribute for g in _graphs_of(a)]
+
+
+def _attribute(a: AttributeProto) -> Any:
+    if a.type == AttributeProto.INT:
+        return a.i
+    if a.type == AttributeProto.INTS:
+        return tuple(a.ints)
+    if a.type == AttributeProto.FLOAT:
+        return a.f
+    if a.type == AttributeProto.STRING:
+        return a.s.decode("utf-8", "replace")
+    if a.type == AttributeProto.STRINGS:
+        return tuple(s.decode("utf-8", "replace") for s in a.strings)
+    value = helper.get_attribute_value(a)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _graphs_of(a: AttributeProto) -> list[onnx.GraphProto]:
+    if a.type == AttributeProto.GRAPH:
+        return [a.g]
+    return list(a.graphs) if a.type == AttributeProto.GRAPHS else []
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[NodeProto]:
+    """Every node of a graph and of the bodies inside of it."""
+    for node in graph.node:
+        yield node
+        for a in node.attribute:
+            for inner in _graphs_of(a):
+                yield from nodes_of(inner)
+
+
+class Graph:
+    """A model's main graph, indexed; the ModelProto behind it is never changed."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self.model = model
+        graph = model.graph
+        self.opsets = {("" if o.domain in DEFAULT_DOMAINS else o.domain): o.version for o in model.opset_import}
+        self.nodes = tuple(Node(n, i) for i, n in enumerate(graph.node))
+        self.constants = {t.name: _constant(t, t.name, True) for t in graph.initializer}
+        for node in self.nodes:
+            if node.op == "Constant" and not node.domain:
+                tensor = constant_tensor(node)
+                if tensor is not None:
+                    self.constants[node.outputs[0]] = _constant(tensor, node.outputs[0], False)
+        self.inputs = tuple(_signature(v) for v in graph.input if v.name not in self.constants)
+        self.outputs = tuple(_signature(v) for v in graph.output)
+
+    @property
+    def opset(self) -> int:
+        """The version of the default operator set."""
+        return self.opsets.get("", 1)
+
+    @cached_property
+    def hints(self) -> dict[str, Signature]:
+        """What the file itself says of the shapes of inner tensors."""
+        values = [*self.model.graph.value_info, *self.model.graph.output]
+        return {v.name: _signature(v) for v in values if v.type.HasField("tensor_type")}
+
+    @cached_property
+    def readers(self) -> dict[str, list[tuple[NodeProto, int]]]:
+        """For each tensor the nodes that read it, bodies of control flow included, with the operand's place."""
+        found: dict[str, list[tuple[NodeProto, int]]] = {}
+        for node in nodes_of(self.model.graph):
+            for place, name in enumerate(node.input):
+                if name:
+                    found.setdefault(name, []).append((node, place))
+        return found
+
+    @cached_property
+    def makers(self) -> dict[str, Node]:
+        """The node of the main graph that makes a tensor."""
+        return {name: node for node in self.nodes for name in node.outputs if name}
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Every tensor name in use; whoever takes a fresh one adds it."""
+        taken = {v.name for v in (*self.model.graph.input, *self.model.graph.output, *self.model.graph.initializer)}
+        for node in nodes_of(self.model.graph):
+            taken.update(node.input, node.output)
+        return taken
+
+    def captured(self, node: Node) -> list[str]:
+        """Names of outer tensors that the bodies of a control-flow node read."""
+        names: dict[str, None] = {}
+        for body in node.subgraphs:
+            for inner in nodes_of(body):
+                names.update(dict.fromkeys(inner.input))
+            names.update(dict.fromkeys(v.name for v in body.output))
+        return [n for n in names if n]
+
+
+def _constant(tensor: TensorProto, name: str, is_initializer: bool) -> Constant:
+    return Constant(name, tuple(tensor.dims), tensor.data_type, tensor, is_initializer)
+
+
+def constant_tensor(node: Node) -> TensorProto | None:
+    """What a Constant node holds, as a tensor; None for strings and sparse tensors."""
+    for key, dtype in (("value_float", TensorProto.FLOAT), ("value_int", TensorProto.INT64)):
+        if (value := node.attr(key)) is not None:
+            return helper.make_tensor("", dtype, [], [value])
+        if (value := node.attr(f"{key}s")) is not None:
+            return helper.make_tensor("", dtype, [len(value)], value)
+    value = node.attr("value")
+    return value if isinstance(value, TensorProto) else None
+
+
+def _signature(v: onnx.ValueInfoProto) -> Signature:
+    tensor = v.type.tensor_type
+    if not tensor.HasField("shape"):
+        return Signature(v.name, tensor.elem_type, None)
+    dims = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim)
+    return Signature(v.name, tensor.elem_type, dims)
+
+
+def all_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Every stored tensor: initializers and tensor attributes, bodies of control flow included."""
+    yield from graph.initializer
+    for node in graph.node:
+        for a in node.attribute:
+            if a.type == AttributeProto.TENSOR:
+                yield a.t
+            for body in _graphs_of(a):
+                yield from all_tensors(body)

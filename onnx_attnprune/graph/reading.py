@@ -1,0 +1,113 @@
+"""Reading a model: whole, checked, with its external data."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto
+
+from onnx_attnprune.errors import ModelError
+from onnx_attnprune.graph.model import DEFAULT_DOMAINS, all_tensors
+
+OLDEST_OPSET = 7
+
+
+def read_model(path: str | os.PathLike[str]) -> ModelProto:
+    """The model of a file with all of its weights, functions inlined.
+
+    Raises ModelError, in one line, for anything that is not a whole model that this tool can work on.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: can't be read: {error.strerror}") from None
+    model = parse_model(data, str(path))
+    del data
+    _read_external(model, path)
+    return inline_functions(model)
+
+
+def parse_model(data: bytes, name: str) -> ModelProto:
+    """A model from its bytes, checked for what every later step relies on; external data is left where it is."""
+    model = ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError:
+        raise ModelError(f"{name}: not an ONNX model, or a truncated one ({len(data):,} bytes)") from None
+    if not model.HasField("graph") or not model.opset_import:
+        raise ModelError(f"{name}: not an ONNX model (it has no {'graph' if model.opset_import else 'operator set'})")
+    if not model.graph.node:
+        raise ModelError(f"{name}: the graph is empty")
+    if model.graph.sparse_initializer:
+        sparse = model.graph.sparse_initializer[0].values.name
+        raise ModelError(f"{name}: the sparse initializer {sparse!r} can't be cut; store it dense")
+    opset = next((o.version for o in model.opset_import if o.domain in DEFAULT_DOMAINS), None)
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and not OLDEST_OPSET <= opset <= newest:
+        how = "convert it with onnx.version_converter" if opset < OLDEST_OPSET else "install a newer onnx"
+        raise ModelError(f"{name}: opset {opset} is not one of {OLDEST_OPSET} to {newest}; {how}")
+    return model
+
+
+def inline_functions(model: ModelProto) -> ModelProto:
+    """The same model without model-local functions (itself where it has none)."""
+    if not model.functions:
+        return model
+    from onnx import inliner
+
+    return inliner.inline_local_functions(model)
+
+
+def _read_external(model: ModelProto, path: Path) -> None:
+    folder = path.resolve().parent
+    for tensor in _stored_outside(model):
+        entries = {e.key: e.value for e in tensor.external_data}
+        location = entries.get("location", "")
+        target = (folder / location).resolve()
+        if not location or Path(location).is_absolute() or not target.is_relative_to(folder):
+            raise ModelError(f"{path}: the data of {tensor.name!r} lies outside of the model's folder: {location!r}")
+        if not target.is_file():
+            raise ModelError(f"{path}: the external data file {location!r} of {tensor.name!r} is missing")
+        start, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
+        have = target.stat().st_size
+        if start + length > have:
+            raise ModelError(
+                f"{path}: the external data file {location!r} is truncated: {tensor.name!r} ends at byte "
+                f"{start + length:,} of {have:,}"
+            )
+        with target.open("rb") as f:
+            f.seek(start)
+            tensor.raw_data = f.read(length) if length else f.read()
+        del tensor.external_data[:]
+        tensor.data_location = TensorProto.DEFAULT
+
+
+def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The files beside a readable model that hold weights of it."""
+    path = Path(path)
+    model = parse_model(path.read_bytes(), str(path))
+    names = {e.value for t in _stored_outside(model) for e in t.external_data if e.key == "location"}
+    return tuple(path.resolve().parent / name for name in sorted(names))
+
+
+def _stored_outside(model: ModelProto) -> Iterator[TensorProto]:
+    for tensor in all_tensors(model.graph):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            yield tensor
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The hash of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,61 @@
+"""What a user asks of one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnx_attnprune.errors import SettingsError
+from onnx_attnprune.evaluate.feeds import Shape
+from onnx_attnprune.planning import Settings
+from onnx_attnprune.report import Stage
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks of one run.
+
+    output: None for a dry run. round_to: a number, or None for what the provider's kernels like. latency_seconds: for how
+    long each model is run to measure its latency; 0: not at all. threads: of ONNX Runtime for measuring; 0: its choice.
+    """
+
+    model: Path
+    output: Path | None
+    settings: Settings
+    round_to: int | None = None
+    provider: str = "cpu"
+    recover: str = "none"
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    evaluation: Path | None = None
+    plan: Path | None = None
+    from_plan: Path | None = None
+    report: Path | None = None
+    latency_seconds: float = 1.0
+    threads: int = 0
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.latency_seconds < float("inf"):
+            raise SettingsError(f"--latency-seconds {self.latency_seconds:g}: must be 0 or a number of seconds")
+        if self.threads < 0:
+            raise SettingsError(f"--threads {self.threads}: must be 0 (automatic) or positive")
+
+
+class Clock:
+    """Seconds of each stage, told to the user as they begin."""
+
+    def __init__(self, tell: Tell) -> None:
+        self.stages: list[Stage] = []
+        self.tell = tell
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.tell(name)
+        start = time.perf_counter()
+        yield
+        self.stages.append(Stage(name, time.perf_counter() - start))

@@ -1,0 +1,172 @@
+"""A run from file to file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnx_attnprune import surgery
+from onnx_attnprune.errors import FeedError, NothingToPruneError
+from onnx_attnprune.evaluate.feeds import random_feeds, shapes_text
+from onnx_attnprune.evaluate.measure import Given, Setup, accuracy_of, measure
+from onnx_attnprune.evaluate.metrics import Classification
+from onnx_attnprune.evaluate.selfcheck import SelfCheck, check_equivalence, check_structure
+from onnx_attnprune.graph import ModelProto, as_float32, float_type, index_limits, parameter_count, write_model
+from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
+from onnx_attnprune.pipeline.request import Clock, Request, Tell
+from onnx_attnprune.pipeline.source import Shapes, Source, one_sample, read
+from onnx_attnprune.recovery import recover
+from onnx_attnprune.report import Change, Outputs, Repair, Report, advice, begin, check_outputs
+from onnx_attnprune.report import to_json as report_json
+from onnx_attnprune.runtime import resolve_provider
+
+HEAVY = 5_000_000_000  # MACs of one sample, from which on the self-check runs on one sample only
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A result that is written, but not in its place yet: what to measure, and the report so far."""
+
+    report: Report
+    original: Path
+    result: Path
+    given: Given
+    setup: Setup
+    unrepaired: Classification | None
+
+
+def prune_file(request: Request, tell: Tell = lambda _: None) -> Report:
+    """Prune one model file: read, analyse, choose, cut, check, repair, write, measure.
+
+    `tell` is called with the name of each stage as it begins. The outputs appear together and whole, after every check
+    has passed, or not at all; the input is never written to. A dry run cuts nothing and writes no model. Raises a
+    subclass of AttnPruneError for everything that can go wrong.
+    """
+    paths = [p for p in (request.output, request.plan, request.report) if p is not None]
+    check_outputs(paths, [p for p in (request.model, request.from_plan, request.evaluation) if p is not None])
+    resolve_provider(request.provider)
+    clock = Clock(tell)
+    with Outputs() as outputs:
+        if request.output is None:
+            report = _dry(request, clock, outputs)
+        else:
+            report = _measured(_written(request, request.output, clock, outputs), clock)
+        report = replace(report, stages=tuple(clock.stages))
+        report = replace(report, warnings=advice(report))
+        if request.report is not None:
+            outputs.put_text(report_json(report), request.report)
+        outputs.commit()
+    return report
+
+
+def _dry(request: Request, clock: Clock, outputs: Outputs) -> Report:
+    source = read(request, clock)
+    try:
+        work = choose_channels(request, source, source.shapes, clock)
+    except NothingToPruneError:
+        work = choose_channels(request, source, one_sample(source), clock)
+    _put_plan(request, work, outputs)
+    report = _begin(request, work)
+    if request.evaluation is not None:
+        report = replace(report, notes=(*report.notes, "a dry run measures no accuracy"))
+    return report
+
+
+def _put_plan(request: Request, work: Work, outputs: Outputs) -> None:
+    if request.plan is not None:
+        outputs.put_text(plan_text(work.plan, work.analysis, work.alive), request.plan)
+
+
+def _begin(request: Request, work: Work) -> Report:
+    return begin(
+        work.analysis, work.plan, work.alive, work.single,
+        model=str(request.model),
+        output=None if request.output is None else str(request.output),
+        command=request.command,
+        settings={"provider": request.provider, "recover": request.recover, "threads": request.threads,
+                  "from_plan": None if request.from_plan is None else str(request.from_plan)},
+        shapes=work.sample,
+    )  # fmt: skip  # one line a piece
+
+
+def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> _Written:
+    """Cut, check, repair and write; the weights of neither model are held after this."""
+    source, folder = read(request, clock), outputs.folder(output)
+    try:
+        work = choose_channels(request, source, source.shapes, clock)
+        pruned, check = _cut(source, work, clock, folder)
+    except (FeedError, NothingToPruneError):
+        if one_sample(source) == source.shapes:
+            raise
+        # Some models state a free batch, but hold shapes that were computed for a single sample.
+        work = choose_channels(request, source, one_sample(source), clock)
+        pruned, check = _cut(source, work, clock, folder)
+    report = replace(_begin(request, work), self_check=check)
+    given = Given(
+        source.specs, _check_shapes(work), work.sample, index_limits(work.analysis.graph), source.data,
+        str(request.evaluation),
+    )  # fmt: skip  # two lines
+    setup = Setup(request.provider, request.threads, request.latency_seconds, check.in_float32)
+    unrepaired = None
+    if source.data is not None and request.recover != "none":
+        with clock.stage("accuracy"):
+            unrepaired = accuracy_of(as_float32(pruned) if check.in_float32 else pruned, given, setup, folder)
+    with clock.stage("repair"):
+        recovery = recover(request.recover, work.analysis, work.alive, pruned)
+    with clock.stage("write"):
+        staged, size = outputs.put_model(recovery.model, output)
+        _put_plan(request, work, outputs)
+    original = request.model
+    if check.in_float32:
+        original, staged = _as_float32(source.model, recovery.model, folder)
+    report = replace(
+        report,
+        parameters=Change(report.parameters.before, parameter_count(recovery.model)),
+        size=Change(source.bytes, size),
+        repair=Repair(recovery.method, recovery.consumers, recovery.compensated),
+        notes=(*report.notes, *recovery.notes),
+    )
+    return _Written(report, original, staged, given, setup, unrepaired)
+
+
+def _cut(source: Source, work: Work, clock: Clock, folder: Path) -> tuple[ModelProto, SelfCheck]:
+    with clock.stage("cut"):
+        pruned = surgery.prune(work.analysis, work.alive)
+    with clock.stage("self-check"):
+        check_structure(source.model, pruned)
+        shapes = _check_shapes(work)
+        feeds = random_feeds(source.specs, shapes, 0, index_limits(work.analysis.graph))
+        told = f"random inputs ({shapes_text(shapes)})"
+        try:
+            check = check_equivalence(
+                lambda: surgery.mask(work.analysis, work.alive), pruned, feeds, float_type(source.model), told, folder
+            )
+        except FeedError as error:
+            raise FeedError(f"{error} (fed with {told}; give sizes that it takes with --shape)") from None
+    return pruned, check
+
+
+def _check_shapes(work: Work) -> Shapes:
+    heavy = work.analysis.macs(work.single) > HEAVY
+    return work.sample if heavy else work.shapes
+
+
+def _as_float32(original: ModelProto, result: ModelProto, folder: Path) -> tuple[Path, Path]:
+    """Files with float32 copies of both models, which are gone with the folder."""
+    inner = folder / "float32"
+    inner.mkdir()
+    for name, model in (("original", original), ("result", result)):
+        write_model(as_float32(model), inner / f"{name}.onnx")
+    return inner / "original.onnx", inner / "result.onnx"
+
+
+def _measured(written: _Written, clock: Clock) -> Report:
+    found = measure(written.original, written.result, written.unrepaired, written.given, written.setup, clock.stage)
+    report = written.report
+    return replace(
+        report,
+        accuracy=found.accuracy,
+        drift=found.drift,
+        speed=found.speed,
+        notes=(*report.notes, *found.notes),
+    )

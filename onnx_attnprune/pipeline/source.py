@@ -1,0 +1,72 @@
+"""Reading: the model, what it takes, the data and the plan of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx_attnprune.errors import DataError
+from onnx_attnprune.evaluate.data import Dataset, load_npz
+from onnx_attnprune.evaluate.feeds import InputSpec, Shape, concrete_shapes, free_batches, input_specs, with_batch
+from onnx_attnprune.graph import ModelProto, external_files, read_model, sha256
+from onnx_attnprune.pipeline.request import Clock, Request
+from onnx_attnprune.planning import PlanFile, read_plan
+from onnx_attnprune.report import check_outputs
+
+Shapes = dict[str, Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was read. `free`: the inputs whose batch is free, and for us to choose."""
+
+    model: ModelProto
+    digest: str
+    bytes: int
+    specs: tuple[InputSpec, ...]
+    shapes: Shapes
+    free: tuple[str, ...]
+    data: Dataset | None
+    plan: PlanFile | None
+
+
+def read(request: Request, clock: Clock) -> Source:
+    """Read everything that a run is given, and refuse outputs that are files of its weights."""
+    with clock.stage("read"):
+        model = read_model(request.model)
+        digest = sha256(request.model)
+        plan = None if request.from_plan is None else read_plan(request.from_plan)
+        if plan is not None:
+            plan.check_model(digest)
+        specs = input_specs(model)
+        data = None if request.evaluation is None else load_npz(request.evaluation, specs)
+        if data is not None and data.labels is None:
+            raise DataError(f"{request.evaluation}: has no array 'labels' to compare with")
+        stored = external_files(request.model)
+        outputs = [p for p in (request.output, request.plan, request.report) if p is not None]
+        check_outputs([*outputs, *([] if request.output is None else [_beside(request.output)])], stored)
+        size = sum(p.stat().st_size for p in (request.model, *stored))
+        shapes = _shapes(specs, request, data, plan)
+    return Source(model, digest, size, specs, shapes, free_batches(specs, request.shapes), data, plan)
+
+
+def _beside(output: Path) -> Path:
+    """Where the weights of a result over 2 GB go."""
+    return output.with_name(f"{output.name}.data")
+
+
+def _shapes(specs: tuple[InputSpec, ...], request: Request, data: Dataset | None, plan: PlanFile | None) -> Shapes:
+    """Sizes for the free dimensions: as asked for, else those of the plan, of the data, else usual ones."""
+    asked = dict(request.shapes)
+    if plan is not None and plan.shapes and not asked:
+        return concrete_shapes(specs, plan.shapes)
+    for spec in specs:
+        if data is not None and spec.name not in asked and spec.shape is not None:
+            batch = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else 2
+            asked[spec.name] = (batch, *data.feeds[spec.name].shape[1:])
+    return concrete_shapes(specs, asked)
+
+
+def one_sample(source: Source) -> Shapes:
+    """The shapes with a batch of one, where the batch is free."""
+    return with_batch(source.specs, source.shapes, source.free, 1)

@@ -1,0 +1,60 @@
+"""What a report asks its reader to do something about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnx_attnprune.report.model import Report
+
+SLOWER = 0.97  # a speed-up below this is no noise of a quiet machine
+COLLAPSED = 0.05  # points of top-1, as a share
+FAR = 0.9  # cosine of outputs below which they say something else
+NOISY = 0.5  # spread of the latency, as a share of the median
+
+
+def advice(report: Report) -> tuple[str, ...]:
+    """One line for each thing that is likely not what the user wants, with what to do."""
+    return tuple((*_speed(report), *_accuracy(report), *_drift(report)))
+
+
+def _speed(report: Report) -> Iterator[str]:
+    speed = report.speed
+    if speed is None:
+        return
+    noisy = max(speed.before.spread, speed.after.spread) > NOISY
+    if speed.speedup < SLOWER:
+        how = "measure again on a quiet machine (--latency-seconds 10)" if noisy else _faster(report)
+        yield f"the pruned model is {1 / speed.speedup:.2f}x slower than the original: {how}"
+    elif noisy:
+        yield "the latencies varied by more than half: measure on a quiet machine, or longer (--latency-seconds 10)"
+
+
+def _faster(report: Report) -> str:
+    if report.settings.get("round_to") == 1:
+        return "counts that are no multiples of 8 or 16 can be slow, leave out --round-to 1"
+    return "raise --ratio, or --round-to 16 or 32"
+
+
+def _accuracy(report: Report) -> Iterator[str]:
+    accuracy = report.accuracy
+    if accuracy is None:
+        return
+    lost = accuracy.before.top1 - accuracy.after.top1
+    if lost > COLLAPSED:
+        yield f"top-1 fell by {lost * 100:.1f} points: {_gentler(report)}"
+
+
+def _drift(report: Report) -> Iterator[str]:
+    if report.drift is None or report.accuracy is not None:
+        return
+    worst = min((d.cosine for d in report.drift.outputs), default=1.0)
+    if worst < FAR:
+        yield (
+            f"the outputs moved far from the unpruned model's (cosine {worst:.2f}): measure the accuracy with --eval, "
+            f"and {_gentler(report)}"
+        )
+
+
+def _gentler(report: Report) -> str:
+    unrepaired = report.repair is not None and report.repair.method == "none"
+    return "lower --ratio, " + ("repair it with --recover, " if unrepaired else "") + "or train the result further"

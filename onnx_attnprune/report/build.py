@@ -1,0 +1,95 @@
+"""The part of a report that analysis and plan tell, before any model is run."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onnx_attnprune import __version__
+from onnx_attnprune.axes import BoolArray
+from onnx_attnprune.graph import parameter_count
+from onnx_attnprune.grouping import Analysis, Kept
+from onnx_attnprune.planning import Plan
+from onnx_attnprune.report.model import Change, GroupRow, KeptRow, Report
+from onnx_attnprune.surgery import Cuts, Removed, cuts_of
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def begin(
+    analysis: Analysis, plan: Plan, alive: Mapping[int, BoolArray], single: Mapping[int, BoolArray], *,
+    model: str, output: str | None, command: str, settings: Mapping[str, Any], shapes: Shapes,
+) -> Report:  # fmt: skip  # what is known of the run on one line
+    """The report so far; the parameters after the cut are estimated, without a repair's biases.
+
+    single: masks by variable id under which one run is one sample; `shapes` are the input shapes of such a run.
+    """
+    removed = plan.removed
+    rows = tuple(GroupRow(g.name, g.size, g.size - len(removed.get(g.id, ())), len(g.members)) for g in analysis.groups)
+    parameters = parameter_count(analysis.graph.model)
+    return Report(
+        model=model, output=output, command=command, versions=_versions(), settings={**plan.settings, **settings},
+        shapes=dict(shapes),
+        channels=Change(sum(r.size for r in rows), sum(r.kept for r in rows)),
+        parameters=Change(parameters, parameters - lost_parameters(analysis, cuts_of(analysis, alive))),
+        macs=Change(analysis.macs(single), analysis.macs({**alive, **single})),
+        size=None, groups=rows, kept=kept_rows(analysis.kept), self_check=None, drift=None, speed=None, accuracy=None,
+        repair=None, stages=(), notes=plan.notes,
+    )  # fmt: skip  # what is not known yet on one line
+
+
+def lost_parameters(analysis: Analysis, cuts: Cuts) -> int:
+    """How many parameters cuts remove: a tensor that its readers are cut from differently becomes several."""
+    graph, outputs = analysis.graph, {o.name for o in analysis.graph.outputs}
+    counted = parameter_types(analysis)
+    lost = sum(
+        math.prod(graph.constants[name].dims) - _left(graph.constants[name].dims, removed)
+        for name, removed in cuts.whole.items()
+        if name in counted
+    )
+    copies: dict[str, list[Removed]] = {}
+    for use in cuts.uses:
+        copies.setdefault(use.tensor, []).append(use.removed)
+    for name, removals in copies.items():
+        if name not in counted:
+            continue
+        constant = graph.constants[name]
+        unread = len(removals) == len(graph.readers[name]) + (name in outputs)
+        if unread and constant.is_initializer:
+            lost += constant.count
+        lost -= sum(_left(constant.dims, dict(r)) for r in {tuple(sorted(r.items())) for r in removals})
+    return lost
+
+
+def parameter_types(analysis: Analysis) -> set[str]:
+    """Names of the constants that count as parameters (see `graph.parameter_count`)."""
+    found = set()
+    for name, constant in analysis.graph.constants.items():
+        if constant.dims and constant.dtype not in (6, 7, 9):  # TensorProto: INT32, INT64, BOOL
+            found.add(name)
+    return found
+
+
+def _left(dims: Sequence[int], removed: Removed) -> int:
+    return math.prod(size - len(removed.get(k, ())) for k, size in enumerate(dims))
+
+
+def kept_rows(kept: Sequence[Kept]) -> tuple[KeptRow, ...]:
+    """The axes that are kept, one row a reason, the one with most channels first."""
+    found: dict[tuple[str, str], list[Kept]] = {}
+    for k in kept:
+        found.setdefault((k.why, k.op), []).append(k)
+    rows = [
+        KeptRow(why, op, len(ks), sum(k.size for k in ks), f"{ks[0].tensor} axis {ks[0].axis}", ks[0].node)
+        for (why, op), ks in found.items()
+    ]
+    return tuple(sorted(rows, key=lambda r: -r.channels))
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    found = {name: version(name) for name in ("onnx", "onnxruntime", "numpy")}
+    return {"onnx-attnprune": __version__, **found, "python": platform.python_version()}
