@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Union
 
@@ -56,6 +56,7 @@ class Product:
 
     parts: tuple[Axis, ...]
     size: int = field(compare=False)
+    ids: frozenset[int] = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Concat:
 
     parts: tuple[Axis, ...]
     size: int = field(compare=False)
+    ids: frozenset[int] = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,15 @@ class Pick:
     def size(self) -> int:
         return len(self.indices)
 
+    @property
+    def ids(self) -> frozenset[int]:
+        return frozenset((*ids_of(self.source), PICKED))
+
 
 Axis = Union[Var, Product, Concat, Pick]
 ONE = Var(0, 1)
 EMPTY = Var(-1, 0)
+PICKED = -2  # among the ids of the variables of a tree: there is a `Pick` in it
 
 
 def product(parts: Iterable[Axis]) -> Axis:
@@ -91,7 +98,7 @@ def product(parts: Iterable[Axis]) -> Axis:
             flat.extend(part.parts if isinstance(part, Product) else (part,))
     if len(flat) < 2:
         return flat[0] if flat else ONE
-    return Product(tuple(flat), math.prod(p.size for p in flat))
+    return Product(tuple(flat), math.prod([p.size for p in flat]), _ids_of_all(flat))
 
 
 def concat(parts: Iterable[Axis]) -> Axis:
@@ -102,7 +109,16 @@ def concat(parts: Iterable[Axis]) -> Axis:
             flat.extend(part.parts if isinstance(part, Concat) else (part,))
     if len(flat) < 2:
         return flat[0] if flat else EMPTY
-    return Concat(tuple(flat), sum(p.size for p in flat))
+    return Concat(tuple(flat), sum([p.size for p in flat]), _ids_of_all(flat))
+
+
+def _ids_of_all(parts: Iterable[Axis]) -> frozenset[int]:
+    return frozenset().union(*[(p.id,) if isinstance(p, Var) else p.ids for p in parts])
+
+
+def ids_of(axis: Axis) -> Collection[int]:
+    """The ids of the variables of a tree, and `PICKED` where channels are picked from one."""
+    return (axis.id,) if isinstance(axis, Var) else axis.ids
 
 
 def leaves(axis: Axis) -> Sequence[Var]:
@@ -123,6 +139,8 @@ class Space:
     def __init__(self) -> None:
         self._bound: dict[int, Axis] = {}
         self._kept: dict[int, dict[Reason, None]] = {}
+        self._free: set[int] = set()  # variables with channels to lose and no reason to keep them
+        self._dynamic: set[int] = set()
         self._next = 1
 
     # ---------------------------------------------------------------- making and reading
@@ -134,6 +152,10 @@ class Space:
         self._next += 1
         if why is not None:
             self._kept[new.id] = {why: None}
+        elif size > 1:
+            self._free.add(new.id)
+        if dynamic:
+            self._dynamic.add(new.id)
         return new
 
     def find(self, axis: Axis) -> Axis:
@@ -150,17 +172,12 @@ class Space:
                 return ONE
             source = self.find(axis.source)
             return axis if source is axis.source else self.find(_pick_of(source, axis.indices))
-        if self._is_plain(axis):
-            return axis
+        if self._bound.keys().isdisjoint(axis.ids) and PICKED not in axis.ids:
+            return axis  # nothing in it is bound
         parts = tuple([self.find(p) for p in axis.parts])
         if all(map(operator.is_, parts, axis.parts)):
             return axis
         return product(parts) if isinstance(axis, Product) else concat(parts)
-
-    def _is_plain(self, axis: Product | Concat) -> bool:
-        """True where all parts are variables that are not bound: a shortcut for trees with very many of them."""
-        bound = self._bound
-        return all(isinstance(p, Var) and p.id not in bound for p in axis.parts)
 
     def pick(self, axis: Axis, indices: Sequence[int]) -> Axis:
         """The axis made of the channels `indices` of `axis` (0 <= index < size)."""
@@ -223,10 +240,11 @@ class Space:
         for leaf in leaves(self.find(axis)):
             if leaf.size > 1 or leaf.dynamic:
                 self._kept.setdefault(leaf.id, {}).setdefault(why)
+                self._free.discard(leaf.id)
 
     def is_kept(self, axis: Axis) -> bool:
         """True where no channel of the axis can ever be removed."""
-        return all(leaf.size <= 1 or leaf.id in self._kept for leaf in leaves(self.find(axis)))
+        return self._free.isdisjoint(ids_of(self.find(axis)))
 
     def reasons(self, axis: Axis) -> tuple[Reason, ...]:
         """Why the axis is kept, the first reason first; empty for a free one."""
@@ -237,7 +255,7 @@ class Space:
 
     def is_dynamic(self, axis: Axis) -> bool:
         """True where the size is known only at run time."""
-        return any(leaf.dynamic for leaf in leaves(self.find(axis)))
+        return not self._dynamic.isdisjoint(ids_of(self.find(axis)))
 
     def tie(self, one: Axis, other: Axis) -> None:
         """The two axes are the same channels in the same order.
@@ -258,9 +276,9 @@ class Space:
                 self._keep_both(a, b, "a single channel stands for it")
             elif isinstance(a, Var) and isinstance(b, Var):
                 self._bind(*((b, a) if a.dynamic or (a.id < b.id and not b.dynamic) else (a, b)))
-            elif isinstance(a, Var) and a not in leaves(b):
+            elif isinstance(a, Var) and a.id not in ids_of(b):
                 self._bind(a, b)
-            elif isinstance(b, Var) and b not in leaves(a):
+            elif isinstance(b, Var) and b.id not in ids_of(a):
                 self._bind(b, a)
             elif isinstance(a, Concat) or isinstance(b, Concat):
                 todo.extend(self._align_concat(a, b))
@@ -276,6 +294,7 @@ class Space:
             for leaf in leaves(target):
                 if leaf.size > 1 or leaf.dynamic:
                     self._kept.setdefault(leaf.id, {}).update(reasons)
+                    self._free.discard(leaf.id)
 
     def _keep_both(self, a: Axis, b: Axis, why: str) -> None:
         for axis in (a, b):
@@ -314,7 +333,7 @@ class Space:
             self._merge_picks(*one, *other)
             return
         source, axis = (one, b) if one else (other, a)
-        if source and sorted(source[1]) == list(range(source[0].size)) and source[0] not in leaves(axis):
+        if source and sorted(source[1]) == list(range(source[0].size)) and source[0].id not in ids_of(axis):
             self._bind(source[0], _pick_of(axis, tuple(np.argsort(source[1]).tolist())))
         else:
             self._keep_both(a, b, "a selection of channels that lies across others")
@@ -351,7 +370,7 @@ class Space:
     def removed(self, axis: Axis, alive: Mapping[int, BoolArray]) -> tuple[int, ...]:
         """Which channels of the axis do not survive, in ascending order."""
         found = self.find(axis)
-        if alive.keys().isdisjoint([leaf.id for leaf in leaves(found)]):
+        if alive.keys().isdisjoint(ids_of(found)):
             return ()
         gone: list[int] = np.flatnonzero(~_mask(found, alive)).tolist()
         return tuple(gone)
@@ -378,6 +397,8 @@ def _count(axis: Axis, alive: Mapping[int, BoolArray]) -> int:
         return axis.size if found is None else int(np.count_nonzero(found))
     if isinstance(axis, Pick):
         return int(np.count_nonzero(_mask(axis, alive)))
+    if alive.keys().isdisjoint(axis.ids):
+        return axis.size
     counts = [_count(p, alive) for p in axis.parts]
     return math.prod(counts) if isinstance(axis, Product) else sum(counts)
 

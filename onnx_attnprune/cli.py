@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable
+import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnx_attnprune import __version__
-from onnx_attnprune.errors import AttnPruneError, OutputError, SettingsError
+from onnx_attnprune.errors import INTERNAL, INTERRUPTED, AttnPruneError, OutputError, SettingsError
 
 if TYPE_CHECKING:
     from onnx_attnprune.report import Report
 
+# The names of registries, written out so that --help need not import them; a test holds them equal.
 CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random")
 RECOVERIES = ("none", "mean")
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
+DECIDED = (
+    "ratio", "threshold", "top_k", "criterion", "scope", "steps", "round_to", "min_channels", "max_ratio", "include",
+    "exclude", "layer_ratio", "attention", "seed",
+)  # fmt: skip  # the options that a plan file has decided already
+EXAMPLES = """\b
+Examples:
+  onnx-attnprune in.onnx out.onnx --ratio 0.3
+  onnx-attnprune in.onnx out.onnx --eval data.npz --report report.json
+  onnx-attnprune in.onnx --dry-run --plan plan.json
+  onnx-attnprune in.onnx out.onnx --from-plan plan.json
+"""
 EXIT_CODES = """\b
-Exit codes: 0 done; 1 other error; 2 options that make no sense; 3 not a model that can be read;
-4 data that does not fit; 5 nothing to prune; 6 a plan of another model; 7 the output can't be
-written; 8 the self-check failed, nothing was written; 9 no such execution provider.
+Exit codes (the output is written with 0 only):
+   0  done
+   1  an error without a code of its own
+   2  options that make no sense, alone or together
+   3  not a model that can be read, or that ONNX Runtime can run
+   4  data that does not fit the model
+   5  nothing to prune, or the settings leave everything in place
+   6  not a plan, or one of another model
+   7  an output can't be written
+   8  the self-check failed
+   9  an execution provider that is not there
+  70  a defect of onnx-attnprune itself (--debug shows where)
+ 130  interrupted
 """
 
 
-class _Share(click.ParamType):
+class _Number(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
     """A number; nan and infinity are refused by the settings, with their reason."""
 
     name = "number"
@@ -37,7 +61,7 @@ class _Share(click.ParamType):
             self.fail(f"{value!r} is no number", param, ctx)
 
 
-class _Pair(click.ParamType):
+class _Pair(click.ParamType):  # type: ignore[type-arg]  # as above
     """PATTERN=R."""
 
     name = "PATTERN=R"
@@ -47,12 +71,15 @@ class _Pair(click.ParamType):
             return value
         pattern, _, ratio = str(value).rpartition("=")
         try:
-            return pattern, float(ratio)
+            number = float(ratio)
         except ValueError:
+            number = None
+        if not pattern or number is None:
             self.fail(f"{value!r} is not of the form PATTERN=R", param, ctx)
+        return pattern, number
 
 
-class _Shape(click.ParamType):
+class _Shape(click.ParamType):  # type: ignore[type-arg]  # as above
     """NAME=1x3x224x224."""
 
     name = "NAME=AxBxC"
@@ -63,12 +90,12 @@ class _Shape(click.ParamType):
         if isinstance(value, tuple):
             return value
         name, _, sizes = str(value).rpartition("=")
-        if not name or not all(s.isdigit() for s in sizes.split("x")):
+        if not name or not all(s.isdecimal() for s in sizes.split("x")):
             self.fail(f"{value!r} is not of the form NAME=1x3x224x224", param, ctx)
         return name, tuple(int(s) for s in sizes.split("x"))
 
 
-class _Multiple(click.ParamType):
+class _Multiple(click.ParamType):  # type: ignore[type-arg]  # as above
     """A positive integer, or auto (None)."""
 
     name = "N|auto"
@@ -76,139 +103,245 @@ class _Multiple(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         if value is None or value == "auto":
             return None
-        if not str(value).isdigit() or int(value) < 1:
+        if not str(value).isdecimal() or int(value) < 1:
             self.fail(f"{value!r} is neither a positive number nor auto", param, ctx)
         return int(value)
 
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(path_type=Path)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=EXIT_CODES)
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"{EXAMPLES}\n{EXIT_CODES}",
+)
 @click.argument("model", type=_FILE, metavar="IN.onnx")
 @click.argument("output", type=_FILE, metavar="[OUT.onnx]", required=False)
-@click.option("--ratio", type=_Share(), help="Share of the channels to remove.  [default: 0.3]")
-@click.option("--threshold", type=_Share(), help="Remove channels whose score (0 to 1) is below this, instead of a ratio.")
-@click.option("--top-k", type=int, help="Remove channels that score below the mean of the K best of their group.")
-@click.option("--criterion", type=click.Choice(CRITERIA), default="attention", show_default=True,
-              help="How channels are scored.")
-@click.option("--scope", type=click.Choice(["layer", "global"]), default="layer", show_default=True,
-              help="Remove the ratio from every group, or from all channels ranked together.")
-@click.option("--steps", type=int, default=1, show_default=True, help="Prune in K stages and score anew before each.")
-@click.option("--round-to", type=_Multiple(), default="auto", show_default=True,
-              help="Keep channels in multiples of N; auto: what the provider's kernels like on this machine; 1: exact.")
-@click.option("--min-channels", type=int, default=1, show_default=True, help="Every group keeps at least this many.")
-@click.option("--max-ratio", type=_Share(),
-              help="No group loses more than this share.  [default: 0.9 where scores decide]")
-@click.option("--include", multiple=True, metavar="PATTERN",
-              help="Prune only groups with a tensor or node that matches (*, ?, [...]); repeatable.")
+@click.option("--ratio", type=_Number(), metavar="R", help="Share of the channels to remove.  [default: 0.3]")
+@click.option(
+    "--threshold",
+    type=_Number(),
+    metavar="T",
+    help="Instead of a ratio: remove channels that score below this, on a scale of 0 to 1 in each group.",
+)
+@click.option(
+    "--top-k",
+    type=int,
+    metavar="K",
+    help="Instead of a ratio: remove channels that score below the mean of the K best of their group.",
+)
+@click.option(
+    "--criterion", type=click.Choice(CRITERIA), default="attention", show_default=True, help="How channels are scored."
+)
+@click.option(
+    "--scope",
+    type=click.Choice(["layer", "global"]),
+    default="layer",
+    show_default=True,
+    help="Take the ratio from every group, or from all channels ranked together.",
+)
+@click.option(
+    "--steps",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Remove in K stages, with fresh scores before each.",
+)
+@click.option(
+    "--round-to",
+    type=_Multiple(),
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="Keep channels in multiples of N; auto: what the provider's kernels like on this machine; 1: exact.",
+)
+@click.option(
+    "--min-channels", type=int, default=1, show_default=True, metavar="N", help="Every group keeps at least this many."
+)
+@click.option(
+    "--max-ratio",
+    type=_Number(),
+    metavar="R",
+    help="No group loses more than this share.  [default: 0.9 where scores decide]",
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Prune only groups with a tensor or node that matches (*, ?, [...]); repeatable.",
+)
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave such groups whole; repeatable.")
-@click.option("--layer-ratio", type=_Pair(), multiple=True, help="Another ratio for groups that match; repeatable.")
-@click.option("--attention", type=click.Choice(["auto", "heads", "head-dims", "both", "none"]), default="auto",
-              show_default=True, help="What goes where channels are heads (or convolution groups) times a width.")
-@click.option("--recover", type=click.Choice(RECOVERIES), default="mean", show_default=True,
-              help="Repair without training: mean moves what the removed channels gave on average into the biases.")
-@click.option("--eval", "evaluation", type=_FILE, metavar="DATA.npz",
-              help="Measure accuracy before and after: one array per input, and 'labels'.")
-@click.option("--shape", "shapes", type=_Shape(), multiple=True, help="Sizes for an input's free dimensions; repeatable.")
-@click.option("--provider", type=click.Choice(PROVIDERS), default="cpu", show_default=True,
-              help="Execution provider to round for and to measure on.")
+@click.option(
+    "--layer-ratio",
+    type=_Pair(),
+    multiple=True,
+    metavar="PATTERN=R",
+    help="Another ratio for such groups (0: leave them whole); repeatable.",
+)
+@click.option(
+    "--attention",
+    type=click.Choice(["auto", "heads", "head-dims", "both", "none"]),
+    default="auto",
+    show_default=True,
+    help="What goes where channels are heads (or convolution groups) times a width.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="For the random criterion.")
 @click.option("--plan", type=_FILE, metavar="F.json", help="Write the plan: what is removed where.")
 @click.option("--from-plan", type=_FILE, metavar="F.json", help="Remove exactly what a plan says.")
-@click.option("--report", type=_FILE, metavar="F.json", help="Write the report as JSON.")
 @click.option("--dry-run", is_flag=True, help="Plan and report, but cut and write no model.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For the random criterion.")
+@click.option(
+    "--recover",
+    type=click.Choice(RECOVERIES),
+    default="mean",
+    show_default=True,
+    help="Repair without training; mean: move what removed channels gave on average into the biases.",
+)
+@click.option(
+    "--eval",
+    "evaluation",
+    type=_FILE,
+    metavar="DATA.npz",
+    help="Measure accuracy before and after: one array per input, and 'labels'.",
+)
+@click.option(
+    "--shape",
+    "shapes",
+    type=_Shape(),
+    multiple=True,
+    metavar="NAME=AxBxC",
+    help="Sizes for an input with free dimensions; repeatable.",
+)
+@click.option(
+    "--provider",
+    type=click.Choice(PROVIDERS),
+    default="cpu",
+    show_default=True,
+    help="Execution provider to round for and to measure on.",
+)
+@click.option(
+    "--latency-seconds",
+    type=_Number(),
+    default=1.0,
+    show_default=True,
+    metavar="S",
+    help="Run each model for so long to measure its latency; 0: don't measure.",
+)
+@click.option(
+    "--threads",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Threads of ONNX Runtime while measuring; 0: its choice.",
+)
+@click.option("--report", type=_FILE, metavar="F.json", help="Write the report as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, help="Show where an error comes from (a Python traceback).")
 @click.version_option(__version__, prog_name="onnx-attnprune")
-def main(**options: Any) -> None:
-    """Prune a trained ONNX network: a smaller, faster model that computes what is left exactly.
+@click.pass_context
+def main(ctx: click.Context, /, **options: Any) -> None:
+    """Prune a trained ONNX network: a smaller, faster model, exact in what is left.
 
     Removes the least important channels of IN.onnx, carries the change through the whole graph, checks the result
-    against the original, measures it, and writes OUT.onnx. The input is never changed.
+    against the original, repairs and measures it, and writes OUT.onnx. The input is never changed.
     """
+    if not options["debug"]:
+        warnings.simplefilter("ignore")  # of numpy and others, which tell a user nothing
     try:
-        report = _run(options)
-        _show(report, options)
+        _refuse_contradictions(ctx, options)
+        _show(_run(options), options)
     except AttnPruneError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(f"error: {error}", error.exit_code, options)
     except MemoryError:
-        click.echo("error: out of memory", err=True)
-        sys.exit(1)
+        _fail("error: out of memory", AttnPruneError.exit_code, options)
+    except KeyboardInterrupt:
+        _fail("error: interrupted; nothing was written", INTERRUPTED, options)
+    except BrokenPipeError:
+        raise  # whoever read the output has seen enough; click ends the command quietly
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no reason given"
+        text = f"internal error: {type(error).__name__}: {reason}; please report it with what --debug prints"
+        _fail(text, INTERNAL, options)
+
+
+def _fail(text: str, code: int, options: dict[str, Any]) -> None:
+    if options["debug"]:
+        traceback.print_exc()
+    click.echo(" ".join(text.splitlines()), err=True)
+    sys.exit(code)
+
+
+def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
+    if options["output"] is None and not options["dry_run"]:
+        raise SettingsError("no output file given (or --dry-run to only look)")
+    if options["quiet"] and options["as_json"]:
+        raise SettingsError("--quiet and --json contradict each other")
+    if options["from_plan"] is not None:
+        given = [n for n in DECIDED if ctx.get_parameter_source(n) == click.core.ParameterSource.COMMANDLINE]
+        if given:
+            names = ", ".join("--" + n.replace("_", "-") for n in given)
+            raise SettingsError(f"--from-plan has decided what goes: leave out {names}")
 
 
 def _run(options: dict[str, Any]) -> Report:
-    if options["output"] is None and not options["dry_run"]:
-        raise SettingsError("no output file given (or --dry-run to only look)")
+    from rich.console import Console
+
     from onnx_attnprune.pipeline import Request, prune_file
     from onnx_attnprune.planning import Settings
+    from onnx_attnprune.report import Progress
 
     settings = Settings(
         ratio=_ratio(options),
         layer_ratios=options["layer_ratio"],
-        **{k: options[k] for k in ("threshold", "top_k", "criterion", "scope", "steps", "min_channels", "max_ratio",
-                                   "attention", "include", "exclude", "seed")},
-    )  # fmt: skip  # a list of names
+        **{k: options[k] for k in DECIDED if k not in ("ratio", "layer_ratio", "round_to")},
+    )
     request = Request(
         model=options["model"],
         output=None if options["dry_run"] else options["output"],
         settings=settings,
-        shapes=dict(options["shapes"]),
-        command=" ".join(["onnx-attnprune", *sys.argv[1:]]),
-        **{k: options[k] for k in ("round_to", "provider", "recover", "evaluation", "plan", "from_plan", "report")},
-    )
-    with _progress(options) as progress:
+        shapes=_shapes(options),
+        command=shlex.join(["onnx-attnprune", *sys.argv[1:]]),
+        **{k: options[k] for k in ("round_to", "provider", "recover", "evaluation", "plan", "from_plan", "report",
+                                   "latency_seconds", "threads")},
+    )  # fmt: skip  # a list of names
+    if options["quiet"]:
+        return prune_file(request)
+    with Progress(Console(stderr=True)) as progress:
         return prune_file(request, progress)
 
 
 def _ratio(options: dict[str, Any]) -> float | None:
     if options["ratio"] is None and options["threshold"] is None and options["top_k"] is None:
         return 0.3
-    return options["ratio"]  # type: ignore[no-any-return]  # click gives a float or None
+    ratio: float | None = options["ratio"]
+    return ratio
 
 
-class _progress:  # noqa: N801  # used as a function, in a with statement
-    """Shows the stage at work on standard error once a run takes over two seconds; nothing where nobody looks."""
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self._wanted = sys.stderr.isatty() and not options["quiet"] and not options["as_json"]
-        self._status: Any = None
-        self._start = 0.0
-
-    def __enter__(self) -> Callable[[str], None]:
-        import time
-
-        self._start = time.monotonic()
-        if self._wanted:
-            from rich.console import Console
-
-            self._status = Console(stderr=True).status("starting")
-            self._status.start()
-        return self._tell
-
-    def _tell(self, stage: str) -> None:
-        if self._status is not None:
-            self._status.update(stage)
-
-    def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
+def _shapes(options: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    shapes = dict(options["shapes"])
+    if len(shapes) < len(options["shapes"]):
+        raise SettingsError("--shape is given twice for one input")
+    return shapes
 
 
 def _show(report: Report, options: dict[str, Any]) -> None:
     from onnx_attnprune.report import render, to_json
 
-    if options["as_json"]:
-        click.echo(to_json(report), nl=False)
-    elif not options["quiet"]:
-        from rich.console import Console
+    try:
+        if options["as_json"]:
+            click.echo(to_json(report), nl=False)
+        elif not options["quiet"]:
+            from rich.console import Console
 
-        try:
             render(report, Console(highlight=False))
-        except BrokenPipeError:
-            raise OutputError("standard output was closed") from None
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"the report can't be printed: {error.strerror}") from None
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="onnx-attnprune")

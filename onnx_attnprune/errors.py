@@ -12,8 +12,8 @@
     ├── SelfCheckError            8   the pruned model is not what it must be; nothing was written
     └── ProviderError             9   an execution provider that this build of ONNX Runtime lacks
 
-Code 2 is also what click uses for a malformed command line; 0 is success; 70 a defect of the tool itself (`--debug` shows
-where); 130 an interrupt from the keyboard.
+Code 2 is also what click uses for a malformed command line; 0 is success; 70 is a defect of the tool itself (`--debug`
+shows where); 130 an interrupt from the keyboard.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 from onnx_attnprune.axes import Axis, BoolArray, Reason, Space, Var, leaves
 from onnx_attnprune.errors import AxisError, ModelError
 from onnx_attnprune.graph import Constant, Graph, Node, Signature, TensorProto, infer_outputs
-from onnx_attnprune.ops import FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
+from onnx_attnprune.ops import ENTRIES, FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
 from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
 
 INTEGERS = {2, 3, 4, 5, 6, 7, 9, 12, 13}
@@ -154,7 +154,11 @@ class _Run:
             raise ModelError(f"node {node.name!r} reads {name!r}, which nothing before it makes")
         key = (node.index, place)
         if key not in self.slot_of:
-            why = Reason("two 4-bit channels share a byte", node.name, node.op) if constant.dtype in PACKED else None
+            why = None
+            if constant.dtype in PACKED:
+                why = Reason("two 4-bit channels share a byte", node.name, node.op)
+            elif name in self.graph.repeated or name.rstrip("_") in self.graph.repeated:
+                why = Reason("its name stands for other tensors too, so no plan can name it", node.name, node.op)
             axes = tuple(self.space.var(d, why) for d in constant.dims)
             self.slots.append(Slot(len(self.slots), name, node, place, axes))
             self.slot_of[key] = Tensor(axes, constant.dtype, None, True, (len(self.slots) - 1,))
@@ -203,8 +207,10 @@ class _Run:
     # ---------------------------------------------------------------- the pass
     def analysis(self) -> Analysis:
         """Run every rule, settle what can be restated, and read off the groups."""
-        for node in self.graph.nodes:
-            if node.op == "Constant" and not node.domain:
+        for node, entered in self.graph.steps:
+            if entered:
+                self._enter(node)
+            elif node.op == "Constant" and not node.domain:
                 if node.outputs[0] not in self.graph.constants:
                     self.known[node.outputs[0]] = Tensor(None)
             elif not self._fold(node):
@@ -245,6 +251,30 @@ class _Run:
         found = self.known.get(name)
         return found.dtype if found is not None else self.graph.constants[name].dtype
 
+    def _enter(self, node: Node) -> None:
+        """Make the inputs of a node's bodies known, as far as its operands tell."""
+        view = View(node, self.graph.opset, self)
+        for body in node.subgraphs:
+            inputs: Sequence[Tensor] = [Tensor(None)] * len(body.input)
+            if node.op in ENTRIES:
+                try:
+                    inputs = ENTRIES[node.op](view)
+                except AxisError as error:
+                    self._refuse(node, str(error))
+            for value, tensor in zip(body.input, inputs, strict=False):
+                self.known[value.name] = tensor
+
+    def named(self, name: str) -> Tensor | None:
+        """A tensor by name, as a body hands it out; a constant of the file is kept, since no operand is cut for it."""
+        found = self.known.get(name)
+        constant = self.graph.constants.get(name)
+        if found is not None or constant is None:
+            return found
+        return Tensor(
+            tuple(self.space.var(d, Reason("handed out of a body as it is", name)) for d in constant.dims),
+            constant.dtype,
+        )
+
     def _apply(self, node: Node) -> None:
         entry = RULES.get((node.domain, node.op))
         if entry is None:
@@ -263,7 +293,7 @@ class _Run:
         slots: tuple[int, ...] = ()
         operands = [self.slot_of.get((node.index, k)) or self.known.get(name) for k, name in enumerate(node.inputs)]
         read = [t for t in operands if t is not None]
-        if read and all(t.slots for t in read):
+        if read and all(t.slots for t in read) and not node.subgraphs:
             slots = tuple(dict.fromkeys(s for t in read for s in t.slots))
         for name, tensor in zip(node.outputs, outputs, strict=False):
             if name:

@@ -16,9 +16,11 @@ from onnx_attnprune.graph import (
     ModelProto,
     Node,
     NodeProto,
+    bodies_of,
     empty_like,
     fill_tensor,
     integers_tensor,
+    nodes_of,
     set_attribute,
     set_constant,
     tensor_of,
@@ -114,14 +116,14 @@ def _edited(analysis: Analysis, alive: Mapping[int, BoolArray], edit: Edit) -> M
     graph, cuts = analysis.graph, cuts_of(analysis, alive)
     model = empty_like(graph.model)
     for proto in graph.model.graph.node:
-        removed = cuts.whole.get(proto.output[0]) if proto.op_type == "Constant" and proto.output else None
         copy = model.graph.node.add()
-        if removed is None:
-            copy.CopyFrom(proto)
-        else:
+        if proto.op_type == "Constant" and proto.output and proto.output[0] in cuts.whole:
             constant = graph.constants[proto.output[0]]
-            set_constant(copy, proto, tensor_of(constant, edit(constant, removed)))
-    consumers = {first_output(n.output): n for n in model.graph.node}
+            set_constant(copy, proto, tensor_of(constant, edit(constant, cuts.whole[proto.output[0]])))
+        else:
+            copy.CopyFrom(proto)
+    _edit_bodies(model, graph, cuts, edit)
+    consumers = {first_output(n.output): n for n in nodes_of(model.graph)}
     copies: dict[tuple[str, str], str] = {}
     for use in cuts.uses:
         key = (use.tensor, repr(sorted(use.removed.items())))
@@ -143,6 +145,20 @@ def _edited(analysis: Analysis, alive: Mapping[int, BoolArray], edit: Edit) -> M
     return model
 
 
+def _edit_bodies(model: ModelProto, graph: Graph, cuts: Cuts, edit: Edit) -> None:
+    """The same for constants that stand in the bodies of control flow."""
+    for body in list(bodies_of(model.graph))[1:]:
+        for tensor in body.initializer:
+            if tensor.name in cuts.whole:
+                constant = graph.constants[tensor.name]
+                tensor.CopyFrom(tensor_of(constant, edit(constant, cuts.whole[tensor.name])))
+        for node in body.node:
+            if node.op_type == "Constant" and node.output[0] in cuts.whole:
+                constant = graph.constants[node.output[0]]
+                del node.attribute[:]
+                set_constant(node, NodeProto(), tensor_of(constant, edit(constant, cuts.whole[node.output[0]])))
+
+
 def first_output(names: Iterable[str]) -> str:
     """The output that names a node: the first one that is not left out; "" for a node without any."""
     return next((name for name in names if name), "")
@@ -155,10 +171,10 @@ def _consumer(consumers: Mapping[str, NodeProto], use: Use) -> NodeProto:
 def _names_read(node: NodeProto) -> Iterator[str]:
     yield from node.input
     for a in node.attribute:
-        for body in [a.g, *a.graphs] if a.HasField("g") or a.graphs else []:
-            for inner in body.node:
-                yield from _names_read(inner)
-            yield from (v.name for v in body.output)
+        for outer in [a.g, *a.graphs] if a.HasField("g") or a.graphs else []:
+            for body in bodies_of(outer):
+                yield from (name for inner in body.node for name in inner.input)
+                yield from (v.name for v in body.output)
 
 
 def _fresh(name: str, graph: Graph) -> str:
@@ -172,7 +188,7 @@ def _fresh(name: str, graph: Graph) -> str:
 # ---------------------------------------------------------------- sizes
 def _restate(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArray]) -> None:
     """Bring every integer that states a size up to date, and forget stale shapes of inner tensors."""
-    edited = {first_output(n.output): n for n in model.graph.node}
+    edited = {first_output(n.output): n for n in nodes_of(model.graph)}
     for node, effect in analysis.effects:
         proto = edited[first_output(node.outputs)]
         for name, axes in effect.attrs.items():
@@ -297,9 +313,14 @@ def _put_computed(
     fixed = proto.input[place]
     which, chosen = _fresh(f"{fixed}_late", graph), _fresh(f"{fixed}_chosen", graph)
     model.graph.initializer.append(integers_tensor(which, list(late), dtype=9))
-    at = next(k for k, n in enumerate(model.graph.node) if n is proto or n.output[:1] == proto.output[:1])
-    model.graph.node.insert(at, where_node(which, computed, fixed, chosen))
-    model.graph.node[at + 1].input[place] = chosen
+    body, at = next(
+        (body, k)
+        for body in bodies_of(model.graph)
+        for k, n in enumerate(body.node)
+        if n.output[:1] == proto.output[:1]
+    )
+    body.node.insert(at, where_node(which, computed, fixed, chosen))
+    body.node[at + 1].input[place] = chosen
 
 
 def _restate_signatures(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArray]) -> None:
@@ -309,8 +330,20 @@ def _restate_signatures(model: ModelProto, analysis: Analysis, alive: Mapping[in
             for dim, size in zip(value.type.tensor_type.shape.dim, cut[value.name], strict=False):
                 dim.dim_value = size
     for value in analysis.graph.model.graph.value_info:
-        known = analysis.tensors.get(value.name)
-        if known is None or known.axes is None:
-            continue
-        if all(analysis.space.size(a, alive) == a.size for a in known.axes):
+        if _is_whole(analysis, value.name, alive):
             model.graph.value_info.add().CopyFrom(value)
+    for body in list(bodies_of(model.graph))[1:]:
+        stay = [v for v in body.value_info if _is_whole(analysis, v.name, alive)]
+        del body.value_info[:]
+        body.value_info.extend(stay)
+        for value in (*body.input, *body.output):
+            if value.type.HasField("tensor_type") and not _is_whole(analysis, value.name, alive):
+                value.type.tensor_type.ClearField("shape")
+
+
+def _is_whole(analysis: Analysis, name: str, alive: Mapping[int, BoolArray]) -> bool:
+    """True where a tensor is known to keep its shape."""
+    known = analysis.tensors.get(name)
+    if known is None:
+        return name in analysis.graph.constants
+    return known.axes is not None and all(analysis.space.size(a, alive) == a.size for a in known.axes)

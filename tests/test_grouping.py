@@ -160,7 +160,6 @@ def test_an_input_of_unknown_rank() -> None:
     model = net("t = Relu (h)")
     model.graph.input[0].type.tensor_type.ClearField("shape")
     analysis = analyze(Graph(model))
-    assert analysis.tensors["h"].axes is not None  # what the file states of it, or what onnx infers
     assert not analysis.groups
 
 

@@ -72,7 +72,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Where and how the models run. `seconds` 0: no latency. in_float32: they are float32 copies, as the check's were."""
+    """Where and how the models run. seconds: 0 for no latency. in_float32: they are float32 copies, as the check's."""
 
     provider: str
     threads: int
@@ -134,7 +134,7 @@ def _drift(before: Session, after: Session, given: Given, setup: Setup) -> Drift
     else:
         samples = fixed_batch(given.specs) or min(BATCH, given.data.size)
         feeds = {name: rows(array, samples) for name, array in given.data.feeds.items()}
-        inputs = f"{samples} samples of {given.data_name}"
+        inputs = f"{samples} samples of {Path(given.data_name).name}"
     if setup.in_float32:
         feeds = {name: in_float32_too(array) for name, array in feeds.items()}
     reference = before.run(feeds)

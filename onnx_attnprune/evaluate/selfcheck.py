@@ -62,10 +62,10 @@ def check_equivalence(
 ) -> SelfCheck:
     """Run both with the optimiser off and compare every output.
 
-    `masked` makes the masked original when it is its turn, so that it need not be held all along. `weights`: name of the
-    coarsest float type among the weights, whose tolerance holds for all outputs. `folder`: for models that are too large
-    to be loaded from memory. Raises SelfCheckError where an output differs, ModelError where ONNX Runtime can't load the
-    original, FeedError where it can't run it.
+    `masked` makes the masked original when it is its turn, so that it need not be held all along. `weights`: name of
+    the coarsest float type among the weights, whose tolerance holds for all outputs. `folder`: for models that are too
+    large to be loaded from memory. Raises SelfCheckError where an output differs, ModelError where ONNX Runtime can't
+    load the original, FeedError where it can't run it.
     """
     in_float32 = False
     try:

@@ -31,6 +31,7 @@ from onnx_attnprune.graph.model import (
     Node,
     Signature,
     all_tensors,
+    bodies_of,
     constant_tensor,
     nodes_of,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "TensorProto",
     "all_tensors",
     "as_float32",
+    "bodies_of",
     "check_writable",
     "constant_tensor",
     "empty_like",

@@ -99,15 +99,52 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[NodeProto]:
                 yield from nodes_of(inner)
 
 
+CONTROL_FLOW = ("If", "Loop", "Scan")
+
+
+def bodies_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and every body inside of it."""
+    yield graph
+    for node in graph.node:
+        for a in node.attribute:
+            for inner in _graphs_of(a):
+                yield from bodies_of(inner)
+
+
+def _flattened(graph: onnx.GraphProto) -> Iterator[tuple[NodeProto, bool]]:
+    """Nodes in the order in which their operands become known: a body's before the node that it belongs to. True marks
+    a node that is only entered: its bodies follow, then the node itself."""
+    for node in graph.node:
+        if node.op_type in CONTROL_FLOW and node.domain in DEFAULT_DOMAINS:
+            yield node, True
+            for a in node.attribute:
+                for body in _graphs_of(a):
+                    yield from _flattened(body)
+        yield node, False
+
+
 class Graph:
-    """A model's main graph, indexed; the ModelProto behind it is never changed."""
+    """A model's nodes and constants, those in the bodies of If, Loop and Scan included; the ModelProto behind it is
+    never changed.
+
+    steps: the nodes in the order of their execution, with True where a node's bodies are about to follow. Names are
+    unique over all bodies; where the model repeats some, the graph works on a copy in which the later ones have other
+    names (`repeated` holds the names that were given more than once).
+    """
 
     def __init__(self, model: ModelProto) -> None:
-        self.model = model
+        self.repeated = repeated_names(model.graph)
+        self.model = model = with_unique_names(model) if self.repeated else model
         graph = model.graph
         self.opsets = {("" if o.domain in DEFAULT_DOMAINS else o.domain): o.version for o in model.opset_import}
-        self.nodes = tuple(Node(n, i) for i, n in enumerate(graph.node))
-        self.constants = {t.name: _constant(t, t.name, True) for t in graph.initializer}
+        made: dict[int, Node] = {}
+        steps = []
+        for proto, entered in _flattened(graph):
+            node = made.setdefault(id(proto), Node(proto, len(made)))
+            steps.append((node, entered))
+        self.steps = tuple(steps)
+        self.nodes = tuple(node for node, entered in steps if not entered)
+        self.constants = {t.name: _constant(t, t.name, True) for body in bodies_of(graph) for t in body.initializer}
         for node in self.nodes:
             if node.op == "Constant" and not node.domain:
                 tensor = constant_tensor(node)
@@ -135,17 +172,21 @@ class Graph:
             for place, name in enumerate(node.input):
                 if name:
                     found.setdefault(name, []).append((node, place))
+            for a in node.attribute:
+                for body in _graphs_of(a):
+                    for output in body.output:  # a body hands a tensor out; the place is none of the node's operands
+                        found.setdefault(output.name, []).append((node, -1))
         return found
 
     @cached_property
     def makers(self) -> dict[str, Node]:
-        """The node of the main graph that makes a tensor."""
+        """The node that makes a tensor."""
         return {name: node for node in self.nodes for name in node.outputs if name}
 
     @cached_property
     def names(self) -> set[str]:
         """Every tensor name in use; whoever takes a fresh one adds it."""
-        taken = {v.name for v in (*self.model.graph.input, *self.model.graph.output, *self.model.graph.initializer)}
+        taken = set(_defined(self.model.graph))
         for node in nodes_of(self.model.graph):
             taken.update(node.input, node.output)
         return taken
@@ -158,6 +199,58 @@ class Graph:
                 names.update(dict.fromkeys(inner.input))
             names.update(dict.fromkeys(v.name for v in body.output))
         return [n for n in names if n]
+
+
+def _defined(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names that a graph gives to its inputs, initializers and results, bodies included."""
+    for body in bodies_of(graph):
+        yield from {v.name for v in (*body.input, *body.initializer)}
+        yield from (name for node in body.node for name in node.output if name)
+
+
+def repeated_names(graph: onnx.GraphProto) -> set[str]:
+    """Names that stand for different tensors in different bodies."""
+    seen: set[str] = set()
+    return {name for name in _defined(graph) if name in seen or seen.add(name)}  # type: ignore[func-returns-value]  # add gives None
+
+
+def with_unique_names(model: ModelProto) -> ModelProto:
+    """A copy in which every body's own tensors have names that nothing outside of it has."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    taken = set(_defined(model.graph))
+    seen: set[str] = set()
+    _rename(copy.graph, {}, seen, taken)
+    return copy
+
+
+def _rename(graph: onnx.GraphProto, outer: dict[str, str], seen: set[str], taken: set[str]) -> None:
+    names = dict(outer)
+
+    def own(name: str) -> str:
+        if not name or name in graph_own:
+            return names.get(name, name)
+        graph_own.add(name)
+        new = name
+        while new in seen or (new != name and new in taken):
+            new += "_"
+        seen.add(new)
+        names[name] = new
+        return new
+
+    graph_own: set[str] = set()
+    for value in graph.input:
+        value.name = own(value.name)
+    for tensor in graph.initializer:
+        tensor.name = own(tensor.name)
+    for node in graph.node:
+        node.input[:] = [names.get(n, n) for n in node.input]
+        for a in node.attribute:
+            for body in _graphs_of(a):
+                _rename(body, names, seen, taken)
+        node.output[:] = [own(n) for n in node.output]
+    for value in (*graph.output, *graph.value_info):
+        value.name = names.get(value.name, value.name)
 
 
 def _constant(tensor: TensorProto, name: str, is_initializer: bool) -> Constant:

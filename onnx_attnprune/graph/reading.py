@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +94,10 @@ def _read_external(model: ModelProto, path: Path) -> None:
 def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """The files beside a readable model that hold weights of it."""
     path = Path(path)
-    model = parse_model(path.read_bytes(), str(path))
+    with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data.find(b"location") < 0:  # the key that every such tensor has: no need to parse a large file again
+            return ()
+        model = parse_model(data[:], str(path))
     names = {e.value for t in _stored_outside(model) for e in t.external_data if e.key == "location"}
     return tuple(path.resolve().parent / name for name in sorted(names))
 

@@ -3,6 +3,7 @@
 from onnx_attnprune.ops import (
     attention,
     contrib,
+    control,
     conv,
     elementwise,
     linear,
@@ -16,10 +17,10 @@ from onnx_attnprune.ops import (
     slicing,
 )
 from onnx_attnprune.ops.folds import FLOATS, FOLDS
-from onnx_attnprune.ops.registry import POSITION, RULES, Effect, Linear, Tensor, View
+from onnx_attnprune.ops.registry import ENTRIES, POSITION, RULES, Effect, Linear, Tensor, View
 
-__all__ = ["FLOATS", "FOLDS", "POSITION", "RULES", "Effect", "Linear", "Tensor", "View"]
+__all__ = ["ENTRIES", "FLOATS", "FOLDS", "POSITION", "RULES", "Effect", "Linear", "Tensor", "View"]
 
 FAMILIES = (
-    attention, contrib, conv, elementwise, linear, norm, qlinear, quantized, recurrent, reduce, resize, shape, slicing,
+    attention, contrib, control, conv, elementwise, linear, norm, qlinear, quantized, recurrent, reduce, resize, shape, slicing,
 )  # fmt: skip  # a list of names

@@ -182,7 +182,7 @@ def matmul_integer(n: View) -> Effect:
 
 
 def integer_product(n: View, left: bool, right: bool, zeros: tuple[int, int]) -> Effect:
-    """The matrix product of operands 0 and 1 less their zero points; which of them are at rest; silent as the number 0."""
+    """The matrix product of operands less their zero points; `left`, `right`: whether they are at rest; silent as 0."""
     zero = [zero_of(n, place) for place in zeros]
     effect = matmul(Recast(n, (0, 1), silent={0: left, 1: right}))
     a, b = n.axes(0), n.axes(1)

@@ -47,3 +47,7 @@ class Recast(View):
     def constant(self, place: int) -> NDArray[Any] | None:
         """The stored values of an operand that is a constant of the file."""
         return self._view.constant(self._places[place]) if place < len(self._places) else None
+
+    def is_filled_with_zeros(self, place: int) -> bool:
+        """True where the operand is zeros that the graph makes from a shape."""
+        return place < len(self._places) and self._view.is_filled_with_zeros(self._places[place])

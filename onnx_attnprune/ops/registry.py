@@ -97,6 +97,8 @@ class Operands(Protocol):
 
     def hint(self, name: str) -> tuple[int | str | None, ...] | None: ...
 
+    def named(self, name: str) -> Tensor | None: ...
+
     def role(self, slots: Sequence[int], axes: Sequence[Axis], roles: Sequence[str]) -> None: ...
 
     def rest(self, name: str, number: int) -> bool: ...
@@ -131,6 +133,13 @@ class View:
         if axes is None:
             raise AxisError(f"the shape of {self.node.inputs[place]!r} is not known")
         return axes
+
+    def named(self, name: str) -> Tensor:
+        """A tensor by name: what a body of this node hands out."""
+        found = self._operands.named(name)
+        if found is None or found.axes is None:
+            raise AxisError(f"the shape of {name!r} is not known")
+        return found
 
     def value(self, place: int) -> Values | None:
         """The elements of an operand, where they are known numbers or sizes."""
@@ -301,6 +310,8 @@ class Entry:
 
 
 RULES: dict[tuple[str, str], Entry] = {}
+# For an operator with bodies: what their inputs are, from the node's operands.
+ENTRIES: dict[str, Callable[[View], Sequence[Tensor]]] = {}
 
 
 def rule(*names: str, domain: str = "") -> Callable[[Rule], Rule]:
@@ -309,9 +320,23 @@ def rule(*names: str, domain: str = "") -> Callable[[Rule], Rule]:
     def register(fn: Rule) -> Rule:
         for name in names:
             if (domain, name) in RULES:
-                raise ValueError(f"{domain or 'ai.onnx'}.{name} has a rule already: {RULES[domain, name].rule.__name__}")
+                raise ValueError(
+                    f"{domain or 'ai.onnx'}.{name} has a rule already: {RULES[domain, name].rule.__name__}"
+                )
             summary = (fn.__doc__ or "").strip().split("\n")[0]
             RULES[domain, name] = Entry(fn, fn.__module__.rsplit(".", 1)[-1], summary)
+        return fn
+
+    return register
+
+
+def entry(name: str) -> Callable[[Callable[[View], Sequence[Tensor]]], Callable[[View], Sequence[Tensor]]]:
+    """Register what the inputs of an operator's bodies are. Raises ValueError for one that has this."""
+
+    def register(fn: Callable[[View], Sequence[Tensor]]) -> Callable[[View], Sequence[Tensor]]:
+        if name in ENTRIES:
+            raise ValueError(f"{name} is entered already by {ENTRIES[name].__name__}")
+        ENTRIES[name] = fn
         return fn
 
     return register

@@ -15,7 +15,7 @@ from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import Analysis, alive_of, analyze
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.source import Shapes, Source
-from onnx_attnprune.planning import Plan, PlannedGroup, choose, to_json
+from onnx_attnprune.planning import Plan, PlannedGroup, Settings, choose, to_json
 from onnx_attnprune.runtime import preferred_multiple
 
 MULTIPLES = (8, 4, 2, 1)  # that automatic rounding goes down to where larger ones leave every channel in place
@@ -49,24 +49,35 @@ def choose_channels(request: Request, source: Source, shapes: Shapes, clock: Clo
 
 
 def _planned(analysis: Analysis, request: Request, source: Source, shapes: Shapes, tell: Tell) -> Plan:
+    """A new plan; where automatic rounding would leave every channel in place, one with smaller multiples."""
     liked = request.round_to or preferred_multiple(request.provider)
-    smaller = () if request.round_to or not analysis.groups else tuple(m for m in MULTIPLES if m < liked)
-    notes: tuple[str, ...] = ()
-    for multiple in (liked, *smaller):
-        settings = replace(request.settings, round_to=multiple)
+    multiples = [liked, *(m for m in MULTIPLES if m < liked and not request.round_to and analysis.groups)]
+    for multiple in multiples:
         try:
-            choice = choose(analysis, settings, tell)
-            break
+            plan = make_plan(analysis, replace(request.settings, round_to=multiple), source.digest, shapes, tell)
         except NothingToPruneError:
-            if multiple == (liked, *smaller)[-1]:
+            if multiple == multiples[-1]:
                 raise
-            notes = (f"multiples of {liked} would leave every channel in place: rounded to smaller ones",)
+        else:
+            if multiple == liked:
+                return plan
+            note = f"multiples of {liked} would leave every channel in place: rounded to multiples of {multiple}"
+            return replace(plan, notes=(note, *plan.notes))
+    raise AssertionError("the last multiple is either chosen or raises")
+
+
+def make_plan(analysis: Analysis, settings: Settings, digest: str, shapes: Shapes, tell: Tell = lambda _: None) -> Plan:
+    """Score and choose: the plan for the model file with the hash `digest`, analysed at `shapes`.
+
+    Raises NothingToPruneError where nothing can go, SettingsError for patterns that match nothing.
+    """
+    choice = choose(analysis, settings, tell)
     groups = tuple(
         PlannedGroup(g.id, g.name, g.size, choice.removed.get(g.id, ()), tuple(map(float, choice.scores[g.id])))
         for g in analysis.groups
     )
     stated = {**settings.as_dict(), "shapes": {name: list(shape) for name, shape in shapes.items()}}
-    return Plan(source.digest, stated, groups, (*notes, *choice.notes))
+    return Plan(digest, stated, groups, choice.notes)
 
 
 def _single(analysis: Analysis, source: Source, shapes: Shapes) -> dict[int, BoolArray] | None:

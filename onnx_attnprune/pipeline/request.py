@@ -20,8 +20,9 @@ Tell = Callable[[str], None]
 class Request:
     """What a user asks of one run.
 
-    output: None for a dry run. round_to: a number, or None for what the provider's kernels like. latency_seconds: for how
-    long each model is run to measure its latency; 0: not at all. threads: of ONNX Runtime for measuring; 0: its choice.
+    output: None for a dry run. round_to: a number, or None for what the provider's kernels like. latency_seconds: for
+    how long each model is run to measure its latency (0: not at all). threads: of ONNX Runtime for measuring (0: its
+    choice).
     """
 
     model: Path

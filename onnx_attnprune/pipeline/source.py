@@ -44,7 +44,8 @@ def read(request: Request, clock: Clock) -> Source:
             raise DataError(f"{request.evaluation}: has no array 'labels' to compare with")
         stored = external_files(request.model)
         outputs = [p for p in (request.output, request.plan, request.report) if p is not None]
-        check_outputs([*outputs, *([] if request.output is None else [_beside(request.output)])], stored)
+        if stored:
+            check_outputs([*outputs, *([] if request.output is None else [_beside(request.output)])], stored)
         size = sum(p.stat().st_size for p in (request.model, *stored))
         shapes = _shapes(specs, request, data, plan)
     return Source(model, digest, size, specs, shapes, free_batches(specs, request.shapes), data, plan)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_attnprune.axes import Axis, BoolArray, leaves
+from onnx_attnprune.axes import Axis, leaves
 from onnx_attnprune.errors import NothingToPruneError
 from onnx_attnprune.grouping import Analysis, alive_of
 from onnx_attnprune.planning.candidates import Candidate, candidates
@@ -102,10 +102,9 @@ def _global_counts(free: Sequence[Candidate], scores: Scores, settings: Settings
 
 def below(scores: NDArray[np.float64], settings: Settings) -> int:
     """How many scores of a group lie under the threshold, or under the mean of its k best."""
-    threshold = settings.threshold
     if settings.top_k is not None:
-        threshold = float(np.sort(scores)[::-1][: settings.top_k].mean())
-    return int(np.count_nonzero(scores < threshold))
+        return int(np.count_nonzero(scores < np.sort(scores)[::-1][: settings.top_k].mean()))
+    return int(np.count_nonzero(scores < (settings.threshold or 0.0)))
 
 
 # ---------------------------------------------------------------- guards

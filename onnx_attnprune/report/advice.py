@@ -14,7 +14,7 @@ NOISY = 0.5  # spread of the latency, as a share of the median
 
 def advice(report: Report) -> tuple[str, ...]:
     """One line for each thing that is likely not what the user wants, with what to do."""
-    return tuple((*_speed(report), *_accuracy(report), *_drift(report)))
+    return (*_speed(report), *_accuracy(report), *_drift(report))
 
 
 def _speed(report: Report) -> Iterator[str]:

@@ -97,7 +97,7 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
-    """A file that was put in place. before: a second link to what was there, None where nothing was or can be linked."""
+    """A file that was put in place. before: a second link to what was there; None where nothing was or can be."""
 
     target: Path
     existed: bool

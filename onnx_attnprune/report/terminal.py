@@ -13,8 +13,8 @@ from rich.text import Text
 
 from onnx_attnprune.evaluate.equivalence import Difference
 from onnx_attnprune.evaluate.latency import Latency
-from onnx_attnprune.evaluate.metrics import Classification
 from onnx_attnprune.evaluate.measure import Accuracy, Drift, Speed
+from onnx_attnprune.evaluate.metrics import Classification
 from onnx_attnprune.report.model import Change, Report
 
 MOST_GROUPS, MOST_REASONS, MOST_NOTES = 12, 6, 4
@@ -170,7 +170,8 @@ def _metrics(a: Accuracy) -> Iterator[tuple[str, str, str, str]]:
     ):
         one, two = getattr(a.before, name), getattr(a.after, name)
         if one is not None and two is not None:
-            yield f"{label} of {a.before.n:,}", f"{one:.2%}", f"{two:.2%}", _points(two - one)
+            count = f" of {a.before.n:,} samples" if name == "top1" else ""
+            yield label + count, f"{one:.2%}", f"{two:.2%}", _points(two - one)
             if name == "top1" and a.unrepaired is not None:
                 yield "  before repair", "", f"{a.unrepaired.top1:.2%}", _lost(a.before, a.unrepaired)
 
