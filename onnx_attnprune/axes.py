@@ -6,17 +6,18 @@ that the operators of one graph state: `tie` makes two axes one by unification, 
 whole. A plan says which channels of which free variable survive; the mask of any axis follows from its tree, so every
 tensor stays rectangular by construction.
 
-What unification can't align is kept whole, which is always sound. A product or a concat is strictly larger than any part
-of it (factors of size 1 are dropped), so no variable can come to contain itself but through a `Pick`, where it is checked.
+What unification can't align is kept whole, which is always sound. A product or a concat is strictly larger than any
+part of it (factors of size 1 are dropped), so no variable can come to contain itself but through a `Pick`, where it is
+checked.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ class Pick:
         return frozenset((*ids_of(self.source), PICKED))
 
 
-Axis = Union[Var, Product, Concat, Pick]
+Axis = Var | Product | Concat | Pick
 ONE = Var(0, 1)
 EMPTY = Var(-1, 0)
 PICKED = -2  # among the ids of the variables of a tree: there is a `Pick` in it
@@ -208,9 +209,9 @@ class Space:
         if at <= 0 or at >= axis.size:
             return (EMPTY, axis) if at <= 0 else (axis, EMPTY)
         if isinstance(axis, Var):
-            left, right = self.var(at, dynamic=axis.dynamic), self.var(axis.size - at, dynamic=axis.dynamic)
-            self._bind(axis, concat((left, right)))
-            return left, right
+            halves = self.var(at, dynamic=axis.dynamic), self.var(axis.size - at, dynamic=axis.dynamic)
+            self._bind(axis, concat(halves))
+            return halves
         if isinstance(axis, Pick):
             return _pick_of(axis.source, axis.indices[:at]), _pick_of(axis.source, axis.indices[at:])
         if isinstance(axis, Concat):
@@ -301,6 +302,13 @@ class Space:
             self.keep(axis, Reason(why))
 
     def _align_concat(self, a: Axis, b: Axis) -> Iterator[tuple[Axis, Axis]]:
+        if isinstance(a, Concat) and isinstance(b, Concat):
+            pairs = list(zip(a.parts, b.parts, strict=False))
+            same = list(itertools.takewhile(lambda pair: pair[0].size == pair[1].size, pairs))
+            if same:
+                yield concat(a.parts[len(same) :]), concat(b.parts[len(same) :])
+                yield from reversed(same)
+                return
         at = min(x.parts[0].size for x in (a, b) if isinstance(x, Concat))
         (a_left, a_right), (b_left, b_right) = self.split(a, at), self.split(b, at)
         yield a_right, b_right
@@ -360,7 +368,7 @@ class Space:
 
     # ---------------------------------------------------------------- masks
     def mask(self, axis: Axis, alive: Mapping[int, BoolArray]) -> BoolArray:
-        """Which channels of the axis survive, as bools of length `axis.size`; variables not in `alive` survive whole."""
+        """Which channels of the axis survive, `axis.size` bools; variables that are not in `alive` survive whole."""
         return _mask(self.find(axis), alive)
 
     def size(self, axis: Axis, alive: Mapping[int, BoolArray]) -> int:

@@ -13,7 +13,7 @@ from onnx_attnprune.graph import Constant, Graph, Node, Signature, TensorProto, 
 from onnx_attnprune.ops import ENTRIES, FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
 from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
 
-INTEGERS = {2, 3, 4, 5, 6, 7, 9, 12, 13}
+INTEGERS = {6, 7, 9, 12, 13}  # those that sizes come in; 8 and 16 bits hold quantised weights
 PACKED = {21, 22, 23}  # 4-bit types: two channels share a byte
 UNSEEN = 97  # a stand-in for a size that nothing states
 GRAPH_INPUT, GRAPH_OUTPUT = "graph input", "graph output"
@@ -375,7 +375,7 @@ class _Run:
         for slot in self.slots:
             noted = self.roles.get(slot.id, ())
             for k, axis in enumerate(slot.axes):
-                # Two axes of one weight may come to be the same channels, as in a recurrence: the axis tells them apart.
+                # Two axes of one weight may come to be the same channels (in a recurrence): the axis tells them apart.
                 own = next((role for one, role in noted if one == axis), None)
                 for var in self._on(axis).values():
                     if var in members or (var.size > 1 and not self.space.is_kept(var)):

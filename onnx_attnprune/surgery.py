@@ -16,6 +16,7 @@ from onnx_attnprune.graph import (
     ModelProto,
     Node,
     NodeProto,
+    add_initializer,
     bodies_of,
     empty_like,
     fill_tensor,
@@ -130,7 +131,7 @@ def _edited(analysis: Analysis, alive: Mapping[int, BoolArray], edit: Edit) -> M
         if key not in copies:
             copies[key] = name = _fresh(f"{use.tensor}_cut{len(copies)}", graph)
             constant = graph.constants[use.tensor]
-            fill_tensor(model.graph.initializer.add(), constant, edit(constant, use.removed), name)
+            add_initializer(model, tensor_of(constant, edit(constant, use.removed), name))
         _consumer(consumers, use).input[use.place] = copies[key]
     unread = {use.tensor for use in cuts.uses}
     if unread:
@@ -297,7 +298,7 @@ def _put(
 ) -> None:  # fmt: skip  # two lines
     """Give a node a fresh constant as an input of its own."""
     name = _fresh(f"{next(o for o in proto.output if o)}_size{place}", graph)
-    model.graph.initializer.append(integers_tensor(name, values, dtype))
+    add_initializer(model, integers_tensor(name, values, dtype))
     while len(proto.input) <= place:
         proto.input.append("")
     proto.input[place] = name
@@ -312,7 +313,7 @@ def _put_computed(
     """Take the elements `late` of an input from what the graph computes, the others from the fresh constant."""
     fixed = proto.input[place]
     which, chosen = _fresh(f"{fixed}_late", graph), _fresh(f"{fixed}_chosen", graph)
-    model.graph.initializer.append(integers_tensor(which, list(late), dtype=9))
+    add_initializer(model, integers_tensor(which, list(late), dtype=9))
     body, at = next(
         (body, k)
         for body in bodies_of(model.graph)

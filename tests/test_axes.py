@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_attnprune.axes import ONE, Axis, Concat, Pick, Product, Reason, Space, Var, concat, leaves, product
+from onnx_attnprune.axes import ONE, Axis, Pick, Reason, Space, Var, concat, leaves, product
 from onnx_attnprune.errors import AxisError
 
 

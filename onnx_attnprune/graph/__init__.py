@@ -12,6 +12,7 @@ from onnx_attnprune.graph.checking import (
     structural_fault,
 )
 from onnx_attnprune.graph.editing import (
+    add_initializer,
     empty_like,
     fill_tensor,
     insert_node,
@@ -19,6 +20,7 @@ from onnx_attnprune.graph.editing import (
     new_node,
     set_attribute,
     set_constant,
+    store_constant,
     stored_tensor,
     tensor_of,
     where_node,
@@ -47,6 +49,7 @@ __all__ = [
     "NodeProto",
     "Signature",
     "TensorProto",
+    "add_initializer",
     "all_tensors",
     "as_float32",
     "bodies_of",
@@ -72,6 +75,7 @@ __all__ = [
     "set_attribute",
     "set_constant",
     "sha256",
+    "store_constant",
     "stored_tensor",
     "structural_fault",
     "tensor_of",

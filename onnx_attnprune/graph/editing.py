@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_attnprune.errors import ModelError
-from onnx_attnprune.graph.model import Constant
+from onnx_attnprune.graph.model import Constant, Graph
 
 # Element types that are stored as numpy holds them, byte for byte.
 WHOLE_BYTES = {1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 16}
@@ -78,7 +78,7 @@ def with_outputs(model: ModelProto, names: Sequence[str]) -> bytes:
     extra = ModelProto()
     known = {v.name for v in model.graph.output}
     extra.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in known)
-    return model.SerializeToString() + extra.SerializeToString()
+    return bytes(model.SerializeToString() + extra.SerializeToString())
 
 
 def set_attribute(node: NodeProto, name: str, value: int | float | list[int]) -> None:
@@ -111,3 +111,35 @@ def insert_node(model: ModelProto, after: NodeProto, node: NodeProto) -> None:
     """Put a node behind another one of the main graph."""
     places = [k for k, n in enumerate(model.graph.node) if n.output[:1] == after.output[:1]]
     model.graph.node.insert(places[0] + 1, node)
+
+
+def add_initializer(model: ModelProto, tensor: TensorProto) -> None:
+    """Append an initializer; before IR version 4 it has to be listed among the graph's inputs too."""
+    model.graph.initializer.append(tensor)
+    if model.ir_version < 4:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+
+
+def store_constant(
+    model: ModelProto, graph: Graph, uses: Sequence[tuple[NodeProto, int]], array: NDArray[Any], dtype: int
+) -> None:
+    """Give operands (node, place) other values: in the constant that they read where nothing else reads it, else in a
+    fresh one. `graph`: an index of `model`, whose fresh names it keeps."""
+    name = uses[0][0].input[uses[0][1]]
+    old = graph.constants.get(name)
+    tensor = stored_tensor(name, array, dtype)
+    if old is not None and len(graph.readers[name]) == len(uses) and all(n.input[p] == name for n, p in uses):
+        old.proto.CopyFrom(tensor)
+        if not old.is_initializer:
+            node = graph.makers[name].proto
+            del node.attribute[:]
+            node.attribute.append(helper.make_attribute("value", tensor))
+        return
+    fresh = f"{name}_refitted"
+    while fresh in graph.names:
+        fresh += "_"
+    graph.names.add(fresh)
+    tensor.name = fresh
+    add_initializer(model, tensor)
+    for node, place in uses:
+        node.input[place] = fresh

@@ -37,7 +37,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A graph input or output: its name, element type and dims (an int, a name, or None where the file says nothing)."""
+    """A graph input or output: name, element type and dims (an int, a name, or None where the file says nothing)."""
 
     name: str
     dtype: int
@@ -156,7 +156,7 @@ class Graph:
     @property
     def opset(self) -> int:
         """The version of the default operator set."""
-        return self.opsets.get("", 1)
+        return int(self.opsets.get("", 1))
 
     @cached_property
     def hints(self) -> dict[str, Signature]:

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_attnprune.graph import Constant, Graph, ModelProto, NodeProto, insert_node, new_node, stored_tensor, tensor_of
+from onnx_attnprune.graph import (
+    Constant,
+    Graph,
+    ModelProto,
+    NodeProto,
+    add_initializer,
+    insert_node,
+    new_node,
+    stored_tensor,
+    tensor_of,
+)
 from onnx_attnprune.recovery.laws import Array
 
 
@@ -93,7 +103,7 @@ class Biases:
         """A fresh constant as an operand of one node alone."""
         self._forget(node.input[place])
         name = self._fresh(f"{shift.output}_bias")
-        self._model.graph.initializer.append(stored_tensor(name, values, shift.dtype))
+        add_initializer(self._model, stored_tensor(name, values, shift.dtype))
         node.input[place] = name
 
     def _forget(self, name: str) -> None:
@@ -117,7 +127,7 @@ class Biases:
         if shift.channel == 1:
             values = values.reshape(-1, *(1 for _ in range(shift.rank - 2)))
         name = self._fresh(f"{shift.output}_bias")
-        self._model.graph.initializer.append(stored_tensor(name, values, shift.dtype))
+        add_initializer(self._model, stored_tensor(name, values, shift.dtype))
         label = f"{node.name}_compensation" if node.name else ""
         insert_node(self._model, node, new_node("Add", [inner, name], [shift.output], label))
 

@@ -11,6 +11,7 @@ from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import ModelProto
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.bias import Biases, Shift
+from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import Consumer, consumers_of
 from onnx_attnprune.recovery.laws import Array
 from onnx_attnprune.recovery.means import Constants, input_means
@@ -19,7 +20,9 @@ from onnx_attnprune.recovery.through import by_group
 
 
 @recovery("mean")
-def compensate(analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto) -> Recovery:
+def compensate(
+    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration | None
+) -> Recovery:
     """b += W_P^T mu_P for each consumer of removed channels P (RECOVERY.md, formula 4); edits `pruned` in place.
 
     W is the weight of the unpruned model, mu the mean of a channel at the consumer's input (`means.input_means`). Where
@@ -44,7 +47,7 @@ def compensate(analysis: Analysis, alive: Mapping[int, BoolArray], pruned: Model
         compensated += 1
         values = lost(consumer, weight, np.where(consumer.removed & ~missing, mu, 0.0))[consumer.outputs]
         if values.any():
-            biases.add(_shift(analysis, consumer, values))
+            biases.add(shift_of(analysis, consumer, values))
     return Recovery(pruned, "mean", len(consumers), compensated, tuple(notes))
 
 
@@ -61,7 +64,8 @@ def lost(consumer: Consumer, weight: Array, x: Array) -> Array:
     return np.asarray(np.matmul(w, x.reshape(groups, -1, 1)).reshape(-1) / phases)
 
 
-def _shift(analysis: Analysis, consumer: Consumer, values: Array) -> Shift:
+def shift_of(analysis: Analysis, consumer: Consumer, values: Array) -> Shift:
+    """What to add to the consumer's result, `values` per surviving output channel."""
     node = consumer.node
     result = analysis.tensors[node.outputs[0]]
     scale = float(node.attr("beta", 1.0)) if node.op == "Gemm" else 1.0

@@ -9,23 +9,79 @@ mean "leave it", so that few or foreign samples do no harm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_attnprune.axes import BoolArray
+from onnx_attnprune.errors import SettingsError
 from onnx_attnprune.graph import ModelProto, with_outputs
 from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.bias import Biases
+from onnx_attnprune.recovery.calibration import Calibration
+from onnx_attnprune.recovery.compensate import shift_of
 from onnx_attnprune.recovery.consumers import Consumer, consumers_of
 from onnx_attnprune.recovery.means import Constants
-from onnx_attnprune.recovery.rows import Array, Gathering, Moments, View, rows_of, view_of
+from onnx_attnprune.recovery.registry import Recovery, recovery
+from onnx_attnprune.recovery.rows import Array, Gathering, Moments, View, pooled, rows_of, view_of
+from onnx_attnprune.recovery.weights import Weights
 from onnx_attnprune.runtime import Session
 
-Feeds = Mapping[str, NDArray[Any]]
+RIDGE, RIDGE_FOREIGN = 1e-4, 1e-2  # samples of the model's own domain; procedural ones
+WAVE_BYTES = 1 << 30  # of moments that are gathered in one run over the samples
 ROWS_PER_COLUMN, LEAST_ROWS = 12, 4096
+
+
+@recovery("least-squares")
+def refit(
+    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration | None
+) -> Recovery:
+    """Refit every consumer of removed channels at once, on the inputs that it has in the unpruned model.
+
+    Edits `pruned` in place. Raises SettingsError without calibration samples.
+    """
+    if calibration is None or not calibration.size:
+        raise SettingsError("least squares needs samples to fit on (--calibrate)")
+    jobs, notes = jobs_of(analysis, alive)
+    ridge = RIDGE_FOREIGN if calibration.foreign else RIDGE
+    biases, weights = Biases(pruned), Weights(analysis, alive, pruned)
+    done = 0
+    for wave in _waves(jobs):
+        moments = gather(analysis.graph.model, list(dict.fromkeys(j.view for j in wave)), calibration)
+        for shared in _by_weight(wave):
+            found = fit(shared[0], pooled([moments[j.view] for j in shared]), ridge)
+            weights.replace([j.consumer for j in shared], found.job.consumer, new_weight(found, weights))
+            for job in shared:
+                biases.add(shift_of(analysis, job.consumer, found.shift[job.consumer.outputs]))
+            done += len(shared)
+    total = len(jobs) + len(notes)
+    return Recovery(pruned, "least-squares", total, done, (*notes, f"repaired on {calibration.source}"))
+
+
+def _waves(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Jobs in the order of the graph, cut where the moments of one wave would take too much memory."""
+    wave: list[Job] = []
+    views: dict[View, int] = {}
+    for job in jobs:
+        size = 16 * job.view.groups * job.view.columns**2
+        if wave and job.view not in views and sum(views.values()) + size > WAVE_BYTES:
+            yield wave
+            wave, views = [], {}
+        wave.append(job)
+        views[job.view] = size
+    if wave:
+        yield wave
+
+
+def _by_weight(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Jobs that share a weight and lose the same of it, as the steps of an unrolled network do, are fitted as one."""
+    found: dict[tuple[str, bytes, bytes], list[Job]] = {}
+    for job in jobs:
+        c = job.consumer
+        key = (c.node.inputs[c.linear.weight], c.removed.tobytes(), c.outputs.tobytes())
+        found.setdefault(key, []).append(job)
+    yield from found.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +128,7 @@ def _as_matrix(consumer: Consumer, weight: Array, view: View) -> Array:
         alpha = float(consumer.node.attr("alpha", 1.0))
         return alpha * (weight if consumer.linear.out == 1 else weight.T)[None]
     grouped = weight.reshape(view.groups, -1, view.columns)
-    return grouped.transpose(0, 2, 1)
+    return np.asarray(grouped.transpose(0, 2, 1))
 
 
 def _kept_columns(consumer: Consumer, view: View) -> BoolArray:
@@ -82,17 +138,20 @@ def _kept_columns(consumer: Consumer, view: View) -> BoolArray:
 
 
 def gather(
-    model: ModelProto, views: Sequence[View], batches: Callable[[], Iterator[Feeds]], count: int, seed: int = 0
+    model: ModelProto, views: Sequence[View], calibration: Calibration, seed: int = 0
 ) -> dict[View, list[tuple[Moments, Moments]]]:
-    """For each view and group the moments of the rows of three quarters of the batches, and of the others.
+    """For each view and group the moments of its rows: of three quarters of the batches, and of the others.
 
-    `batches` yields feeds anew at each call; `count` of them are to come. The model runs once over all of them.
+    The model runs once over the samples.
     """
-    session = Session(with_outputs(model, sorted({v.data for v in views})))
+    names = sorted({v.data for v in views})
+    session = Session(with_outputs(model, names))
     rng = np.random.default_rng(seed)
     sums = {v: [(Gathering(v.columns), Gathering(v.columns)) for _ in range(v.groups)] for v in views}
-    for k, feeds in enumerate(batches()):
-        found = session.run(feeds, sorted({v.data for v in views}))
+    batch = max(1, min(16, calibration.size // 4))
+    count = max(1, calibration.size // (calibration.fixed or batch))
+    for k, feeds in enumerate(calibration.batches(batch)):
+        found = session.run(feeds, names)
         for view in views:
             wanted = -(-max(ROWS_PER_COLUMN * view.columns, LEAST_ROWS) // count)
             for pair, rows in zip(sums[view], rows_of(view, found[view.data], wanted, rng), strict=True):
@@ -101,7 +160,7 @@ def gather(
 
 
 def fit(job: Job, moments: Sequence[tuple[Moments, Moments]], ridge: float) -> Fit:
-    """The least-squares change of one consumer's weight and bias; the shift of the mean alone where that does better."""
+    """The least-squares change of one consumer's weight and bias; the shift of the mean alone where that is better."""
     change, shifts, plain = np.zeros_like(job.weight), [], []
     error = before = 0.0
     for g, (w, kept, (seen, unseen)) in enumerate(zip(job.weight, job.kept, moments, strict=True)):
@@ -129,11 +188,11 @@ def _energy(w: Array, moments: Moments, shift: Array) -> float:
     return spread + float(((moments.mean @ w - shift) ** 2).sum())
 
 
-def new_weight(fitted: Fit, weight: Array) -> Array:
+def new_weight(fitted: Fit, weights: Weights) -> Array:
     """The whole weight of the unpruned model, in its own layout, with the change added."""
     consumer, change = fitted.job.consumer, fitted.change
+    weight = weights.original(consumer)
     if consumer.channel == -1:
-        alpha = float(consumer.node.attr("alpha", 1.0))
-        matrix = change[0] / alpha
-        return weight + (matrix if consumer.linear.out == 1 else matrix.T)
+        matrix = change[0] / float(consumer.node.attr("alpha", 1.0))
+        return np.asarray(weight + (matrix if consumer.linear.out == 1 else matrix.T))
     return np.asarray(weight + change.transpose(0, 2, 1).reshape(weight.shape))

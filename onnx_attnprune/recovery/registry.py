@@ -9,6 +9,7 @@ from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.errors import SettingsError
 from onnx_attnprune.graph import ModelProto
 from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import consumers_of
 
 
@@ -27,7 +28,7 @@ class Recovery:
     notes: tuple[str, ...] = ()
 
 
-Method = Callable[[Analysis, Mapping[int, BoolArray], ModelProto], Recovery]
+Method = Callable[[Analysis, Mapping[int, BoolArray], ModelProto, Calibration | None], Recovery]
 RECOVERIES: dict[str, Method] = {}
 
 
@@ -43,8 +44,14 @@ def recovery(name: str) -> Callable[[Method], Method]:
     return register
 
 
-def recover(name: str, analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto) -> Recovery:
-    """Repair `pruned`, which is what `surgery.prune(analysis, alive)` gave.
+def recover(
+    name: str,
+    analysis: Analysis,
+    alive: Mapping[int, BoolArray],
+    pruned: ModelProto,
+    calibration: Calibration | None = None,
+) -> Recovery:
+    """Repair `pruned`, which is what `surgery.prune(analysis, alive)` gave, with samples where the method uses some.
 
     A method may edit `pruned` in place, so that its weights are not held twice; the analysed model is never touched.
     Raises SettingsError for a name that no method has.
@@ -52,10 +59,12 @@ def recover(name: str, analysis: Analysis, alive: Mapping[int, BoolArray], prune
     method = RECOVERIES.get(name)
     if method is None:
         raise SettingsError(f"no recovery method is called {name!r}; choose from: {', '.join(RECOVERIES)}")
-    return method(analysis, alive, pruned)
+    return method(analysis, alive, pruned, calibration)
 
 
 @recovery("none")
-def leave(analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto) -> Recovery:
+def leave(
+    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration | None
+) -> Recovery:
     """The pruned model as it is."""
     return Recovery(pruned, "none", len(consumers_of(analysis, alive)), 0)

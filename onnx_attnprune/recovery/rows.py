@@ -8,7 +8,7 @@ is right at the borders too. Positions are drawn at random: a fit needs some ten
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,3 +119,19 @@ class Gathering:
         count = max(self._rows, 1)
         mean = self._sum / count
         return Moments(mean, self._products / count - np.outer(mean, mean), self._rows)
+
+
+def pooled(parts: Sequence[Sequence[tuple[Moments, Moments]]]) -> list[tuple[Moments, Moments]]:
+    """The moments of several sets of rows taken together, group by group."""
+    if len(parts) == 1:
+        return list(parts[0])
+    return [(_pool([p[0] for p in column]), _pool([p[1] for p in column])) for column in zip(*parts, strict=True)]
+
+
+def _pool(parts: Sequence[Moments]) -> Moments:
+    total = max(sum(p.rows for p in parts), 1)
+    mean = sum((p.rows / total * p.mean for p in parts), np.zeros_like(parts[0].mean))
+    second = sum(
+        (p.rows / total * (p.covariance + np.outer(p.mean, p.mean)) for p in parts), np.zeros_like(parts[0].covariance)
+    )
+    return Moments(mean, second - np.outer(mean, mean), sum(p.rows for p in parts))

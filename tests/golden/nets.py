@@ -13,10 +13,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 class Builder:
     """Adds layers one by one; each returns the name of its result. Channels are remembered by that name."""
 
-    def __init__(self, channels: int, *, seed: int = 0, size: tuple[int, int] = (12, 10)) -> None:
+    def __init__(self, channels: int, *, seed: int = 0, size: tuple[int, int] = (12, 10), opset: int = 17) -> None:
         self.nodes: list[NodeProto] = []
         self.weights: list[TensorProto] = []
-        self.channels = {"x": channels}
+        self.channels, self.opset = {"x": channels}, opset
         self.input = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", channels, *size])
         self._rng = np.random.default_rng(seed)
 
@@ -68,7 +68,7 @@ class Builder:
         """The model whose output is `y`."""
         output = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
         graph = helper.make_graph(self.nodes, "g", [self.input], [output], self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
         onnx.checker.check_model(model, full_check=True)
         return model
 

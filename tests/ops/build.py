@@ -20,8 +20,8 @@ def microsoft(text: str, values: Mapping[str, Any] | None = None, opset: int = 1
         tensor = value.type.tensor_type
         dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         shape = [d.dim_value for d in tensor.shape.dim]
-        array = np.broadcast_to(np.asarray((values or {})[value.name]), shape).astype(dtype)
-        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), value.name))
+        array = np.broadcast_to(np.asarray((values or {})[value.name]), shape).astype(dtype, order="C")
+        model.graph.initializer.append(numpy_helper.from_array(array, value.name))
         model.graph.value_info.remove(value)
     fill(model, seed)
     return model

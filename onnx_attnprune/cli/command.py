@@ -1,0 +1,124 @@
+"""The command: parse, call the pipeline, print, turn errors into exit codes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnx_attnprune import __version__
+from onnx_attnprune.cli.options import DECIDED, EPILOG, with_options
+from onnx_attnprune.errors import INTERNAL, INTERRUPTED, AttnPruneError, OutputError, SettingsError
+
+if TYPE_CHECKING:
+    from onnx_attnprune.report import Report
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=EPILOG)
+@with_options
+@click.version_option(__version__, prog_name="onnx-attnprune")
+@click.pass_context
+def main(ctx: click.Context, /, **options: Any) -> None:
+    """Prune a trained ONNX network: a smaller, faster model, exact in what is left.
+
+    Removes the least important channels of IN.onnx, carries the change through the whole graph, checks the result
+    against the original, repairs and measures it, and writes OUT.onnx. The input is never changed.
+    """
+    if not options["debug"]:
+        warnings.simplefilter("ignore")  # of numpy and others, which tell a user nothing
+    try:
+        _refuse_contradictions(ctx, options)
+        _show(_run(options), options)
+    except AttnPruneError as error:
+        _fail(f"error: {error}", error.exit_code, options)
+    except MemoryError:
+        _fail("error: out of memory", AttnPruneError.exit_code, options)
+    except KeyboardInterrupt:
+        _fail("error: interrupted", INTERRUPTED, options)
+    except BrokenPipeError:
+        raise  # whoever read the output has seen enough; click ends the command quietly
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no reason given"
+        text = f"internal error: {type(error).__name__}: {reason}; please report it with what --debug prints"
+        _fail(text, INTERNAL, options)
+
+
+def _fail(text: str, code: int, options: dict[str, Any]) -> None:
+    if options["debug"]:
+        traceback.print_exc()
+    click.echo(" ".join(text.splitlines()), err=True)
+    sys.exit(code)
+
+
+def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
+    if options["output"] is None and not options["dry_run"]:
+        raise SettingsError("no output file given (or --dry-run to only look)")
+    if options["quiet"] and options["as_json"]:
+        raise SettingsError("--quiet and --json contradict each other")
+    if options["from_plan"] is not None:
+        given = [n for n in DECIDED if ctx.get_parameter_source(n) == click.core.ParameterSource.COMMANDLINE]
+        if given:
+            names = ", ".join("--" + n.replace("_", "-") for n in given)
+            raise SettingsError(f"--from-plan has decided what goes: leave out {names}")
+
+
+def _run(options: dict[str, Any]) -> Report:
+    from rich.console import Console
+
+    from onnx_attnprune.pipeline import Request, prune_file
+    from onnx_attnprune.planning import Settings
+    from onnx_attnprune.report import Progress
+
+    settings = Settings(
+        ratio=_ratio(options),
+        layer_ratios=options["layer_ratio"],
+        **{k: options[k] for k in DECIDED if k not in ("ratio", "layer_ratio", "round_to")},
+    )
+    request = Request(
+        model=options["model"],
+        output=None if options["dry_run"] else options["output"],
+        settings=settings,
+        shapes=_shapes(options),
+        command=shlex.join(["onnx-attnprune", *sys.argv[1:]]),
+        **{k: options[k] for k in ("round_to", "provider", "recover", "evaluation", "plan", "from_plan", "report",
+                                   "latency_seconds", "threads")},
+    )  # fmt: skip  # a list of names
+    if options["quiet"]:
+        return prune_file(request)
+    with Progress(Console(stderr=True)) as progress:
+        return prune_file(request, progress)
+
+
+def _ratio(options: dict[str, Any]) -> float | None:
+    if options["ratio"] is None and options["threshold"] is None and options["top_k"] is None:
+        return 0.3
+    ratio: float | None = options["ratio"]
+    return ratio
+
+
+def _shapes(options: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    shapes = dict(options["shapes"])
+    if len(shapes) < len(options["shapes"]):
+        raise SettingsError("--shape is given twice for one input")
+    return shapes
+
+
+def _show(report: Report, options: dict[str, Any]) -> None:
+    from onnx_attnprune.report import render, to_json
+
+    try:
+        if options["as_json"]:
+            click.echo(to_json(report), nl=False)
+        elif not options["quiet"]:
+            from rich.console import Console
+
+            render(report, Console(highlight=False))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"the report can't be printed: {error.strerror}") from None

@@ -1,0 +1,245 @@
+"""The options of the command, their types, and the text of its help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+# The names of registries, written out so that --help need not import them; a test holds them equal.
+CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random")
+RECOVERIES = ("none", "mean")
+PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
+DECIDED = (
+    "ratio", "threshold", "top_k", "criterion", "scope", "steps", "round_to", "min_channels", "max_ratio", "include",
+    "exclude", "layer_ratio", "attention", "seed",
+)  # fmt: skip  # the options that a plan file has decided already
+_EXAMPLES = """\b
+Examples:
+  onnx-attnprune in.onnx out.onnx --ratio 0.3
+  onnx-attnprune in.onnx out.onnx --eval data.npz --report report.json
+  onnx-attnprune in.onnx --dry-run --plan plan.json
+  onnx-attnprune in.onnx out.onnx --from-plan plan.json
+"""
+_EXIT_CODES = """\b
+Exit codes (the output is written with 0 only):
+   0  done
+   1  an error without a code of its own
+   2  options that make no sense, alone or together
+   3  not a model that can be read, or that ONNX Runtime can run
+   4  data that does not fit the model
+   5  nothing to prune, or the settings leave everything in place
+   6  not a plan, or one of another model
+   7  an output can't be written
+   8  the self-check failed
+   9  an execution provider that is not there
+  70  a defect of onnx-attnprune itself (--debug shows where)
+ 130  interrupted
+"""
+EPILOG = f"{_EXAMPLES}\n{_EXIT_CODES}"
+
+
+class _Number(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
+    """A number; nan and infinity are refused by the settings, with their reason."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number", param, ctx)
+
+
+class _Pair(click.ParamType):  # type: ignore[type-arg]  # as above
+    """PATTERN=R."""
+
+    name = "PATTERN=R"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        pattern, _, ratio = str(value).rpartition("=")
+        try:
+            number = float(ratio)
+        except ValueError:
+            number = None
+        if not pattern or number is None:
+            self.fail(f"{value!r} is not of the form PATTERN=R", param, ctx)
+        return pattern, number
+
+
+class _Shape(click.ParamType):  # type: ignore[type-arg]  # as above
+    """NAME=1x3x224x224."""
+
+    name = "NAME=AxBxC"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        if isinstance(value, tuple):
+            return value
+        name, _, sizes = str(value).rpartition("=")
+        if not name or not all(s.isdecimal() for s in sizes.split("x")):
+            self.fail(f"{value!r} is not of the form NAME=1x3x224x224", param, ctx)
+        return name, tuple(int(s) for s in sizes.split("x"))
+
+
+class _Multiple(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A positive integer, or auto (None)."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or value == "auto":
+            return None
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither a positive number nor auto", param, ctx)
+        return int(value)
+
+
+_FILE = click.Path(path_type=Path)
+_DECORATORS = (
+    click.argument("model", type=_FILE, metavar="IN.onnx"),
+    click.argument("output", type=_FILE, metavar="[OUT.onnx]", required=False),
+    click.option("--ratio", type=_Number(), metavar="R", help="Share of the channels to remove.  [default: 0.3]"),
+    click.option(
+        "--threshold",
+        type=_Number(),
+        metavar="T",
+        help="Instead of a ratio: remove channels that score below this, on a scale of 0 to 1 in each group.",
+    ),
+    click.option(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="Instead of a ratio: remove channels that score below the mean of the K best of their group.",
+    ),
+    click.option(
+        "--criterion",
+        type=click.Choice(CRITERIA),
+        default="attention",
+        show_default=True,
+        help="How channels are scored.",
+    ),
+    click.option(
+        "--scope",
+        type=click.Choice(["layer", "global"]),
+        default="layer",
+        show_default=True,
+        help="Take the ratio from every group, or from all channels ranked together.",
+    ),
+    click.option(
+        "--steps",
+        type=int,
+        default=1,
+        show_default=True,
+        metavar="K",
+        help="Remove in K stages, with fresh scores before each.",
+    ),
+    click.option(
+        "--round-to",
+        type=_Multiple(),
+        default="auto",
+        show_default=True,
+        metavar="N|auto",
+        help="Keep channels in multiples of N; auto: what the provider's kernels like on this machine; 1: exact.",
+    ),
+    click.option(
+        "--min-channels",
+        type=int,
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Every group keeps at least this many.",
+    ),
+    click.option(
+        "--max-ratio",
+        type=_Number(),
+        metavar="R",
+        help="No group loses more than this share.  [default: 0.9 where scores decide]",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="PATTERN",
+        help="Prune only groups with a tensor or node that matches (*, ?, [...]); repeatable.",
+    ),
+    click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave such groups whole; repeatable."),
+    click.option(
+        "--layer-ratio",
+        type=_Pair(),
+        multiple=True,
+        metavar="PATTERN=R",
+        help="Another ratio for such groups (0: leave them whole); repeatable.",
+    ),
+    click.option(
+        "--attention",
+        type=click.Choice(["auto", "heads", "head-dims", "both", "none"]),
+        default="auto",
+        show_default=True,
+        help="What goes where channels are heads (or convolution groups) times a width.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="For the random criterion."),
+    click.option("--plan", type=_FILE, metavar="F.json", help="Write the plan: what is removed where."),
+    click.option("--from-plan", type=_FILE, metavar="F.json", help="Remove exactly what a plan says."),
+    click.option("--dry-run", is_flag=True, help="Plan and report, but cut and write no model."),
+    click.option(
+        "--recover",
+        type=click.Choice(RECOVERIES),
+        default="mean",
+        show_default=True,
+        help="Repair without training; mean: move what removed channels gave on average into the biases.",
+    ),
+    click.option(
+        "--eval",
+        "evaluation",
+        type=_FILE,
+        metavar="DATA.npz",
+        help="Measure accuracy before and after: one array per input, and 'labels'.",
+    ),
+    click.option(
+        "--shape",
+        "shapes",
+        type=_Shape(),
+        multiple=True,
+        metavar="NAME=AxBxC",
+        help="Sizes for an input with free dimensions; repeatable.",
+    ),
+    click.option(
+        "--provider",
+        type=click.Choice(PROVIDERS),
+        default="cpu",
+        show_default=True,
+        help="Execution provider to round for and to measure on.",
+    ),
+    click.option(
+        "--latency-seconds",
+        type=_Number(),
+        default=1.0,
+        show_default=True,
+        metavar="S",
+        help="Run each model for so long to measure its latency; 0: don't measure.",
+    ),
+    click.option(
+        "--threads",
+        type=int,
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Threads of ONNX Runtime while measuring; 0: its choice.",
+    ),
+    click.option("--report", type=_FILE, metavar="F.json", help="Write the report as JSON."),
+    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output."),
+    click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
+    click.option("--debug", is_flag=True, help="Show where an error comes from (a Python traceback)."),
+)
+
+
+def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the arguments and options above, in their order."""
+    for decorator in reversed(_DECORATORS):
+        command = decorator(command)
+    return command

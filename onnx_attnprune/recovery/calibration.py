@@ -1,0 +1,112 @@
+"""The samples that a repair may look at: the user's own, or procedural ones where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Unlabelled samples: one array an input, samples on the first axis of each (`fixed`: the model's inputs have no
+    batch axis that is free, so a batch is exactly that many samples). `foreign`: not from the model's own domain."""
+
+    feeds: Mapping[str, Array]
+    source: str
+    foreign: bool
+    fixed: int | None = None
+
+    @property
+    def size(self) -> int:
+        """How many samples there are."""
+        return min((len(a) for a in self.feeds.values()), default=0)
+
+    def batches(self, batch: int = 16) -> Iterator[Feeds]:
+        """The samples in order; a rest that does not fill a fixed batch is left out."""
+        step = self.fixed or batch
+        stop = self.size - self.size % step if self.fixed else self.size
+        for start in range(0, stop, step):
+            yield {name: a[start : start + step] for name, a in self.feeds.items()}
+
+
+def procedural(
+    shapes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, np.dtype[Any]],
+    limits: Mapping[str, int],
+    samples: int,
+    fixed: int | None = None,
+    seed: int = 0,
+) -> Calibration:
+    """Samples made without data: images of blurred noise, of 1/f noise and of rectangles; 1/f noise along time or
+    features; random token ids, with masks that end at random places.
+
+    `shapes`: one shape an input, batch axis included; `limits`: rows of the table that an integer input reads. Half of
+    the images lie in [0, 1], half have zero mean and unit variance: which of the two the model was trained on it does
+    not say.
+    """
+    rng = np.random.default_rng(seed)
+    count = samples if fixed is None else -(-samples // fixed) * fixed
+    lengths = rng.random(count) * 0.75 + 0.25
+    feeds = {
+        name: _array((count, *shape[1:]), name, dtypes[name], limits.get(name, 100), lengths, rng)
+        for name, shape in shapes.items()
+    }
+    return Calibration(feeds, f"{count} procedural samples", True, fixed)
+
+
+def _array(
+    shape: tuple[int, ...], name: str, dtype: np.dtype[Any], limit: int, lengths: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Array:  # fmt: skip  # two lines
+    if dtype == np.bool_ or (np.issubdtype(dtype, np.integer) and "mask" in name.lower()):
+        last = shape[-1] if len(shape) > 1 else 1
+        inside = np.arange(last) < np.ceil(lengths * last).reshape(-1, *[1] * (len(shape) - 1))
+        return np.broadcast_to(inside, shape).astype(dtype)
+    if np.issubdtype(dtype, np.integer):
+        return rng.integers(0, limit, size=shape).astype(dtype)
+    if len(shape) < 4:
+        return _pink(shape, 1, rng).astype(dtype)
+    images = np.empty(shape, np.float32)
+    makers = (_blurred, lambda s, r: _pink(s, 2, r), _rectangles)
+    for k in range(shape[0]):
+        image = makers[k % 3](shape[1:], rng)
+        low, high = image.min(), image.max()
+        images[k] = (image - low) / (high - low + 1e-6) if k % 2 else (image - image.mean()) / (image.std() + 1e-6)
+    return images.astype(dtype)
+
+
+def _pink(shape: tuple[int, ...], axes: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Noise whose amplitude falls with frequency along the last `axes` axes, of unit variance."""
+    last = tuple(range(-axes, 0))
+    grid = np.meshgrid(*(np.fft.fftfreq(shape[k]) for k in last), indexing="ij")
+    radius = np.sqrt(sum(g**2 for g in grid))
+    spectrum = np.fft.fftn(rng.standard_normal(shape), axes=last) / np.maximum(radius, 1 / max(shape[k] for k in last))
+    wave = np.fft.ifftn(spectrum, axes=last).real
+    return np.asarray(wave / (wave.std() + 1e-12))
+
+
+def _blurred(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Noise that is smooth over a random number of pixels."""
+    last = (-2, -1)
+    width = rng.uniform(0.02, 0.15)
+    grid = np.meshgrid(np.fft.fftfreq(shape[-2]), np.fft.fftfreq(shape[-1]), indexing="ij")
+    window = np.exp(-(grid[0] ** 2 + grid[1] ** 2) / (2 * width**2))
+    return np.asarray(np.fft.ifft2(np.fft.fft2(rng.standard_normal(shape), axes=last) * window, axes=last).real)
+
+
+def _rectangles(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Rectangles of random places, sizes and colours upon each other."""
+    image = np.zeros(shape)
+    height, width = shape[-2:]
+    for _ in range(8):
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        bottom, right = rng.integers(top, height) + 1, rng.integers(left, width) + 1
+        image[..., top:bottom, left:right] = rng.standard_normal((*shape[:-2], 1, 1))
+    return image

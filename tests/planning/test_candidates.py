@@ -1,0 +1,52 @@
+"""Who may lose what share, in which multiples, where channels are products."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnx_attnprune.graph import Graph
+from onnx_attnprune.grouping import Analysis, analyze
+from onnx_attnprune.planning import Settings
+from onnx_attnprune.planning.candidates import candidates, granule
+from tests.oracle import parse
+
+# 12 heads of 5: fewer would do at a ratio of 0.25, and 0.3 is 4 heads of 12; 2 heads of 30 can't lose a quarter.
+HEADS = """g (float[N, 7, 24] x) => (float[N, 7, 3] y)
+<float[24, {width}] wv, float[{width}, 3] wo>
+{{ v = MatMul (x, wv)
+   split = Constant <value = int64[4] {{0, 7, {heads}, {dim}}}> ()
+   r = Reshape (v, split)
+   a = Softmax <axis = 1> (r)
+   join = Constant <value = int64[3] {{0, 7, {width}}}> ()
+   o = Reshape (a, join)
+   y = MatMul (o, wo) }}"""
+
+
+def attention(heads: int, dim: int) -> Analysis:
+    return analyze(Graph(parse(HEADS.format(heads=heads, dim=dim, width=heads * dim))), {"x": (2, 7, 24)})
+
+
+def shares(analysis: Analysis, mode: str, ratio: float = 0.25) -> dict[int, float]:
+    return {c.group.size: round(c.ratio, 3) for c in candidates(analysis, Settings(ratio=ratio, attention=mode))}  # type: ignore[arg-type]  # of HEADS
+
+
+def test_heads_or_their_width() -> None:
+    analysis = attention(12, 5)
+    assert sorted(g.size for g in analysis.groups) == [5, 12]
+    assert shares(analysis, "heads") == {12: 0.25}
+    assert shares(analysis, "head-dims") == {5: 0.25}
+    assert shares(analysis, "none") == {}
+    assert shares(analysis, "both", 0.36) == {12: 0.2, 5: 0.2}  # 0.8 * 0.8 are left
+
+
+def test_auto_takes_heads_where_there_are_enough() -> None:
+    assert shares(attention(12, 5), "auto") == {12: 0.25}
+    assert shares(attention(3, 20), "auto", 0.15) == {20: 0.15}  # of three heads none can go, or a third
+
+
+@pytest.mark.parametrize(("heads", "dim", "multiple", "expected"), [(12, 5, 8, {12: 8, 5: 2}), (3, 16, 8, {3: 1, 16: 8})])
+def test_a_granule_counts_in_channels_of_the_whole_axis(
+    heads: int, dim: int, multiple: int, expected: dict[int, int]
+) -> None:
+    analysis = attention(heads, dim)
+    assert {g.size: granule(analysis, g, multiple) for g in analysis.groups} == expected
