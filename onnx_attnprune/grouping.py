@@ -14,6 +14,7 @@ from onnx_attnprune.ops import ENTRIES, FLOATS, FOLDS, POSITION, RULES, Effect, 
 from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
 
 INTEGERS = {6, 7, 9, 12, 13}  # those that sizes come in; 8 and 16 bits hold quantised weights
+MOVING = {"Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 PACKED = {21, 22, 23}  # 4-bit types: two channels share a byte
 UNSEEN = 97  # a stand-in for a size that nothing states
 GRAPH_INPUT, GRAPH_OUTPUT = "graph input", "graph output"
@@ -295,9 +296,12 @@ class _Run:
         read = [t for t in operands if t is not None]
         if read and all(t.slots for t in read) and not node.subgraphs:
             slots = tuple(dict.fromkeys(s for t in read for s in t.slots))
+        # Numbers that only move stand for zero by the same zero point.
+        moved = operands[0].rest if node.op in MOVING and not node.domain and operands[0] is not None else None
+        rest = None if moved is None or "@" in moved else moved
         for name, tensor in zip(node.outputs, outputs, strict=False):
             if name:
-                self.known[name] = replace(tensor, slots=slots)
+                self.known[name] = replace(tensor, slots=slots, rest=tensor.rest or rest)
 
     def _refuse(self, node: Node, why: str) -> None:
         """Keep all that a node touches, captured tensors of its bodies included; its results are graph inputs anew."""

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile("thorough", max_examples=1500, deadline=None, derandomize=False)
+settings.register_profile("thorough", max_examples=5000, deadline=None, derandomize=False)

@@ -226,7 +226,7 @@ def test_bfloat16() -> None:
     text = "g (bfloat16[N, 6] x) => (bfloat16[A, B] y) <bfloat16[6,4] w0, bfloat16[4,5] w, bfloat16[5] b, bfloat16[5,3] v> { p = MatMul (x, w0) q = MatMul (p, w) r = Add (q, b) y = MatMul (r, v) }"
     model = parse(text, 13)
     analysis = analyzed(model, FREE)
-    alive = random_masks(analysis.groups, 1)
+    alive = random_masks(analysis, 1)
     pruned, masked = surgery.prune(analysis, alive), surgery.mask(analysis, alive)
     assert {t.data_type for t in pruned.graph.initializer} == {TensorProto.BFLOAT16}
     feeds = {"x": np.random.default_rng(0).standard_normal((2, 6)).astype(ml_dtypes.bfloat16)}

@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -25,18 +26,28 @@ def read_model(path: str | os.PathLike[str]) -> ModelProto:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with _mapped(path) as data:
+            model = parse_model(data, str(path))
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except OSError as error:
         raise ModelError(f"{path}: can't be read: {error.strerror}") from None
-    model = parse_model(data, str(path))
-    del data
     _read_external(model, path)
     return inline_functions(model)
 
 
-def parse_model(data: bytes, name: str) -> ModelProto:
+@contextmanager
+def _mapped(path: Path) -> Iterator[bytes | memoryview]:
+    """The bytes of a file where they lie: a copy costs as much time as parsing, and its memory stays taken."""
+    with path.open("rb") as f:
+        if not os.fstat(f.fileno()).st_size:  # empty, or a pipe, which can't be mapped
+            yield f.read()
+            return
+        with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+            yield view
+
+
+def parse_model(data: bytes | memoryview, name: str) -> ModelProto:
     """A model from its bytes, checked for what every later step relies on; external data is left where it is."""
     model = ModelProto()
     try:

@@ -124,7 +124,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         parameters=Change(report.parameters.before, parameter_count(recovery.model)),
         size=Change(source.bytes, size),
         repair=Repair(recovery.method, recovery.consumers, recovery.compensated),
-        notes=(*report.notes, *recovery.notes),
+        notes=(*report.notes, *(f"not repaired: {note}" for note in recovery.notes)),
     )
     return _Written(report, original, staged, given, setup, unrepaired)
 
@@ -168,5 +168,5 @@ def _measured(written: _Written, clock: Clock) -> Report:
         accuracy=found.accuracy,
         drift=found.drift,
         speed=found.speed,
-        notes=(*report.notes, *found.notes),
+        notes=(*found.notes, *report.notes),
     )

@@ -36,50 +36,71 @@ class Calibration:
             yield {name: a[start : start + step] for name, a in self.feeds.items()}
 
 
-def procedural(
-    shapes: Mapping[str, tuple[int, ...]],
-    dtypes: Mapping[str, np.dtype[Any]],
-    limits: Mapping[str, int],
-    samples: int,
-    fixed: int | None = None,
-    seed: int = 0,
-) -> Calibration:
-    """Samples made without data: images of blurred noise, of 1/f noise and of rectangles; 1/f noise along time or
-    features; random token ids, with masks that end at random places.
+@dataclass(frozen=True, slots=True)
+class Range:
+    """How pixels are scaled before they reach a network: from [0, 1] by `gain` and `offset`, or each image by its own
+    mean and standard deviation (`whitened`)."""
 
-    `shapes`: one shape an input, batch axis included; `limits`: rows of the table that an integer input reads. Half of
-    the images lie in [0, 1], half have zero mean and unit variance: which of the two the model was trained on it does
-    not say.
-    """
+    name: str
+    gain: float = 1.0
+    offset: float = 0.0
+    whitened: bool = False
+
+
+UNIT, SIGNED, BYTES = Range("[0, 1]"), Range("[-1, 1]", 2.0, -1.0), Range("[0, 255]", 255.0)
+WHITENED = Range("zero mean, unit variance", whitened=True)
+RANGES = (UNIT, SIGNED, WHITENED, BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The inputs of a model: one shape an input (batch axis included), its type, and for an integer input how many rows
+    the table has that it reads. `fixed`: the size of the batch axis where it is not free."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, np.dtype[Any]]
+    limits: Mapping[str, int]
+    fixed: int | None = None
+
+
+def procedural(inputs: Inputs, samples: int, pixels: Range, seed: int = 0) -> Calibration:
+    """Samples made without data: images of blurred noise, of 1/f noise and of rectangles, in the range `pixels`; 1/f
+    noise along time or features; random token ids, with masks that end at random places."""
     rng = np.random.default_rng(seed)
-    count = samples if fixed is None else -(-samples // fixed) * fixed
+    count = samples if inputs.fixed is None else -(-samples // inputs.fixed) * inputs.fixed
     lengths = rng.random(count) * 0.75 + 0.25
-    feeds = {
-        name: _array((count, *shape[1:]), name, dtypes[name], limits.get(name, 100), lengths, rng)
-        for name, shape in shapes.items()
-    }
-    return Calibration(feeds, f"{count} procedural samples", True, fixed)
+    feeds = {}
+    for name, shape in inputs.shapes.items():
+        dtype, whole = inputs.dtypes[name], (count, *shape[1:])
+        if np.issubdtype(dtype, np.floating) or "float" in dtype.name:
+            feeds[name] = (_images(whole, pixels, rng) if len(shape) > 3 else _pink(whole, 1, rng)).astype(dtype)
+        elif dtype == np.bool_ or "mask" in name.lower():
+            feeds[name] = _inside(whole, lengths).astype(dtype)
+        else:
+            feeds[name] = rng.integers(0, inputs.limits.get(name, 100), size=whole).astype(dtype)
+    images = any(len(shape) > 3 for shape in inputs.shapes.values())
+    told = f"{count} procedural samples" + (f", images in the range {pixels.name}" if images else "")
+    return Calibration(feeds, told, True, inputs.fixed)
 
 
-def _array(
-    shape: tuple[int, ...], name: str, dtype: np.dtype[Any], limit: int, lengths: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> Array:  # fmt: skip  # two lines
-    if dtype == np.bool_ or (np.issubdtype(dtype, np.integer) and "mask" in name.lower()):
-        last = shape[-1] if len(shape) > 1 else 1
-        inside = np.arange(last) < np.ceil(lengths * last).reshape(-1, *[1] * (len(shape) - 1))
-        return np.broadcast_to(inside, shape).astype(dtype)
-    if np.issubdtype(dtype, np.integer):
-        return rng.integers(0, limit, size=shape).astype(dtype)
-    if len(shape) < 4:
-        return _pink(shape, 1, rng).astype(dtype)
+def _inside(shape: tuple[int, ...], lengths: NDArray[np.float64]) -> NDArray[np.bool_]:
+    last = shape[-1] if len(shape) > 1 else 1
+    inside = np.arange(last) < np.ceil(lengths * last).reshape(-1, *[1] * (len(shape) - 1))
+    return np.broadcast_to(inside, shape)
+
+
+def _images(shape: tuple[int, ...], pixels: Range, rng: np.random.Generator) -> NDArray[np.float32]:
     images = np.empty(shape, np.float32)
     makers = (_blurred, lambda s, r: _pink(s, 2, r), _rectangles)
     for k in range(shape[0]):
         image = makers[k % 3](shape[1:], rng)
-        low, high = image.min(), image.max()
-        images[k] = (image - low) / (high - low + 1e-6) if k % 2 else (image - image.mean()) / (image.std() + 1e-6)
-    return images.astype(dtype)
+        image = (image - image.min()) / (np.ptp(image) + 1e-6)
+        if pixels.whitened:
+            images[k] = (image - image.mean()) / (image.std() + 1e-6)
+        else:  # dark grounds are common in photographs and drawings, and rare in noise
+            image = np.maximum(image - rng.uniform(0, 0.6), 0) * rng.uniform(0.5, 1.5)
+            images[k] = np.minimum(image, 1) * pixels.gain + pixels.offset
+    return images
 
 
 def _pink(shape: tuple[int, ...], axes: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ from onnx_attnprune.recovery.rows import Array, Gathering, Moments, View, pooled
 from onnx_attnprune.recovery.weights import Weights
 from onnx_attnprune.runtime import Session
 
-RIDGE, RIDGE_FOREIGN = 1e-4, 1e-2  # samples of the model's own domain; procedural ones
+RIDGE, RIDGE_FOREIGN = 1e-4, 1e-3  # samples of the model's own domain; procedural ones
 WAVE_BYTES = 1 << 30  # of moments that are gathered in one run over the samples
 ROWS_PER_COLUMN, LEAST_ROWS = 12, 4096
 

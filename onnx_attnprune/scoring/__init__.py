@@ -2,76 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.scoring.blocks import Block, Blocks
-from onnx_attnprune.scoring.criteria import CRITERIA, Criterion, NotApplicable, criterion
+from onnx_attnprune.scoring.criteria import CRITERIA, Criterion, criterion
 from onnx_attnprune.scoring.weights import Floats
 
 __all__ = ["CRITERIA", "DEFAULT", "FALLBACK", "Block", "Criterion", "Scores", "criterion", "score"]
 
 DEFAULT = "attention"
 FALLBACK = "l2"
+NOTHING_REMOVED: Mapping[int, BoolArray] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scores:
-    """Importance by group id, one number a channel, higher matters more; removed channels have -inf in both.
+    """Importance by group id, one number a channel; higher matters more; -inf for a channel removed before.
 
-    normalized: within [0, 1] in each group, the least 0 and the greatest 1 (all 1 where all are equal).
-    comparable: shifted to be positive and divided by the group's mean, for comparing channels of different groups.
-    fallbacks: names of the groups that the criterion could not judge, so that `FALLBACK` did.
+    normalized: in [0, 1] within each group: (raw - least) / (greatest - least), and 1 for all where all are equal.
+    comparable: for comparing channels of different groups: raw (minus the least, if that is negative) over its mean in
+    the group, so that every group's mean is 1. fallbacks: names of the groups that `FALLBACK` judged, because the
+    criterion had nothing to go by.
     """
 
     criterion: str
     normalized: Mapping[int, Floats]
     comparable: Mapping[int, Floats]
-    fallbacks: tuple[str, ...] = field(default=())
+    fallbacks: tuple[str, ...] = ()
 
 
 def score(
-    analysis: Analysis, criterion: str = DEFAULT, alive: Mapping[int, BoolArray] | None = None, seed: int = 0
+    analysis: Analysis, criterion: str = DEFAULT, alive: Mapping[int, BoolArray] = NOTHING_REMOVED, seed: int = 0
 ) -> Scores:
-    """Score every channel of every group by a criterion (a name of CRITERIA).
+    """Score every channel of every group by the criterion of this name.
 
-    `alive`: masks by variable id of what earlier steps left; slices that they removed are left out of the weights.
-    `seed` is for `random` alone. Raises SettingsError for an unknown criterion.
+    `alive`: masks by variable id of what earlier steps left; slices that they removed from any axis are left out of
+    the weights. `seed` is for `random` alone. Raises SettingsError for an unknown criterion.
     """
-    judge, alive = CRITERIA[criterion], alive or {}
-    rng = np.random.default_rng(seed)
-    blocks = Blocks(analysis, alive)
-    normalized, comparable, fallbacks = {}, {}, []
+    judge, fallback = CRITERIA[criterion], CRITERIA[FALLBACK]
+    rng, blocks = np.random.default_rng(seed), Blocks(analysis, alive)
+    normalized: dict[int, Floats] = {}
+    comparable: dict[int, Floats] = {}
+    fallbacks: list[str] = []
     for group in analysis.groups:
         mine = blocks.of(group)
-        try:
-            raw = judge(mine, rng)
-        except NotApplicable:
-            raw = CRITERIA[FALLBACK](mine, rng)
+        raw = judge(mine, rng)
+        if raw is None:
+            raw = fallback(mine, rng)
             fallbacks.append(group.name)
         here = alive.get(group.var.id, np.ones(group.size, bool))
-        normalized[group.id] = _spread(raw, here, _min_max)
-        comparable[group.id] = _spread(raw, here, _over_mean)
+        assert raw is not None  # l2 always has something to go by
+        normalized[group.id] = _where(here, raw, _min_max)
+        comparable[group.id] = _where(here, raw, _over_mean)
     return Scores(criterion, normalized, comparable, tuple(fallbacks))
 
 
-def _spread(raw: Floats, alive: BoolArray, scale: object) -> Floats:
+def _where(alive: BoolArray, raw: Floats, form: Callable[[Floats], Floats]) -> Floats:
     out = np.full(len(raw), -np.inf)
     if alive.any():
-        out[alive] = scale(raw[alive])  # type: ignore[operator]
+        out[alive] = form(raw[alive])
     return out
 
 
 def _min_max(raw: Floats) -> Floats:
     low, high = raw.min(), raw.max()
-    return (raw - low) / (high - low) if high > low else np.ones_like(raw)
+    out: Floats = (raw - low) / (high - low) if high > low else np.ones_like(raw)
+    return out
 
 
 def _over_mean(raw: Floats) -> Floats:
-    shifted = raw - min(raw.min(), 0.0)
+    shifted = raw - min(float(raw.min()), 0.0)
     mean = shifted.mean()
-    return shifted / mean if mean > 0 else np.ones_like(raw)
+    out: Floats = shifted / mean if mean > 0 else np.ones_like(raw)
+    return out

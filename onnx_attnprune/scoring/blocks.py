@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +35,12 @@ class Block:
     normalises: bool = False
 
     def total(self, power: int) -> Floats:
-        """The sum of |w| ** power over each channel's numbers (power 1 or 2)."""
+        """The sum of |w| ** power over each channel's numbers (power 1 or 2): [channels]."""
         return self._gather(self.weight.sums(self.axis, power))
 
-    def counts(self) -> Floats:
-        """How many numbers each channel has."""
-        return self._gather(self.weight.counts(self.axis))
+    def attention(self) -> Floats:
+        """The attention that each channel receives in this weight (see `Weight.attention`): [channels]."""
+        return self._gather(self.weight.attention(self.axis))
 
     def _gather(self, sums: Floats) -> Floats:
         mine = self.owner >= 0
@@ -47,18 +48,20 @@ class Block:
 
     @property
     def matrix(self) -> Matrix:
-        """[channels, rest]: the numbers themselves; a channel that has fewer than others is filled up with nan."""
-        values = np.moveaxis(self.weight.values(), self.axis, 0).reshape(len(self.owner), -1)
-        order = np.argsort(self.owner, kind="stable")
-        order = order[np.count_nonzero(self.owner < 0) :]
-        counts = np.bincount(self.owner[order], minlength=self.channels)
-        if (counts == counts[0]).all():
-            if len(order) == len(values) and (order == np.arange(len(order))).all():
-                return values.reshape(self.channels, -1)
-            return values[order].reshape(self.channels, -1)
-        rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-        out = np.full((self.channels, int(counts.max()), values.shape[1]), np.nan, np.float32)
-        out[self.owner[order], rank] = values[order]
+        """[channels, rest]: the numbers themselves; rows that have fewer than others are filled up with nan."""
+        rows = self.weight.rows(self.axis)
+        mine = self.owner >= 0
+        if self.axis in self.weight.alive:
+            mine &= self.weight.alive[self.axis]
+        if mine.all() and np.array_equal(self.owner, np.arange(len(rows)) // (len(rows) // self.channels)):
+            return rows.reshape(self.channels, -1)
+        places = np.flatnonzero(mine)
+        places = places[np.argsort(self.owner[places], kind="stable")]
+        owner = self.owner[places]
+        counts = np.bincount(owner, minlength=self.channels)
+        rank = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
+        out = np.full((self.channels, max(1, counts.max()), rows.shape[1]), np.nan, np.float32)
+        out[owner, rank] = rows[places]
         return out.reshape(self.channels, -1)
 
 
@@ -88,17 +91,22 @@ def owners(axis: Axis, var: Var) -> Iterator[Owner]:
 
 
 class Blocks:
-    """The blocks of every group of an analysis; each weight is read once, whichever groups it serves."""
+    """The blocks of every group of an analysis; each weight is read once, whichever groups it serves.
+
+    `alive`: masks by variable id of what earlier steps left. A batch norm that directly follows a producer is folded
+    into it, as an exporter would have done.
+    """
 
     def __init__(self, analysis: Analysis, alive: Mapping[int, BoolArray]) -> None:
-        self.analysis, self.alive = analysis, alive
+        self._analysis, self._alive = analysis, alive
         self._wanted: dict[int, list[int]] = {}
+        self._slots = {(slot.node.index, slot.place): slot for slot in analysis.slots}
         self._roles: dict[tuple[int, str], tuple[Slot, int]] = {}
         for group in analysis.groups:
             for member in group.members:
                 self._wanted.setdefault(member.slot.id, []).append(member.axis)
                 self._roles.setdefault((member.slot.id, member.role), (member.slot, member.axis))
-        self._folded = self._folds()
+        self._folded = dict(self._folds())
         self._weights: dict[int, Weight] = {}
 
     def of(self, group: Group) -> list[Block]:
@@ -106,55 +114,61 @@ class Blocks:
         found = []
         for member in group.members:
             slot, axis = member.slot, member.axis
-            normal = member.role == "scale" and any(
-                self._reads(slot.node, place, "variance") for place in range(len(slot.node.inputs))
-            )
-            for owner in owners(self.analysis.space.find(slot.axes[axis]), group.var):
+            normalises = member.role == "scale" and self._normalises(slot)
+            for owner in owners(self._analysis.space.find(slot.axes[axis]), group.var):
                 weight = self._weight(slot)
-                found.append(Block(member.role, slot.tensor, group.size, weight, axis, owner, normal))
+                found.append(Block(member.role, slot.tensor, group.size, weight, axis, owner, normalises))
         return found
 
     def _weight(self, slot: Slot) -> Weight:
         if slot.id not in self._weights:
-            factors = {}
-            for k, axis in enumerate(slot.axes):
-                if self.analysis.space.size(axis, self.alive) != axis.size:
-                    factors[k] = self.analysis.space.mask(axis, self.alive).astype(np.float32)
-                folded = self._folded.get((slot.id, k))
-                if folded is not None:
-                    factors[k] = factors.get(k, np.float32(1)) * folded
-            constant = self.analysis.graph.constants[slot.tensor]
-            self._weights[slot.id] = Weight(constant, factors, self._wanted[slot.id])
+            space = self._analysis.space
+            alive = {
+                k: space.mask(axis, self._alive)
+                for k, axis in enumerate(slot.axes)
+                if space.size(axis, self._alive) != axis.size
+            }
+            scale = {k: self._folded[slot.id, k] for k in range(len(slot.axes)) if (slot.id, k) in self._folded}
+            constant = self._analysis.graph.constants[slot.tensor]
+            self._weights[slot.id] = Weight(constant, self._wanted[slot.id], alive, scale)
         return self._weights[slot.id]
 
-    # ---------------------------------------------------------------- normalisations that follow a producer
-    def _reads(self, node: Node, place: int, role: str) -> tuple[Slot, int] | None:
-        """The weight that a node reads at a place, itself or through Identity, if it has this role."""
-        if place >= len(node.inputs):
-            return None
-        for slot in self.analysis.slots:
-            if slot.node is node and slot.place == place:
-                return self._roles.get((slot.id, role))
-        known = self.analysis.tensors.get(node.inputs[place])
-        return self._roles.get((known.slots[0], role)) if known is not None and len(known.slots) == 1 else None
+    # ---------------------------------------------------------------- normalisations
+    def _read(self, node: Node, role: str) -> tuple[Slot, int] | None:
+        """The weight of this role that a node reads, itself or through Identity, with the axis of the channels."""
+        for place, name in enumerate(node.inputs):
+            slot = self._slots.get((node.index, place))
+            known = self._analysis.tensors.get(name)
+            ids = (slot.id,) if slot is not None else known.slots if known is not None else ()
+            for found in (self._roles.get((i, role)) for i in ids):
+                if found is not None:
+                    return found
+        return None
 
-    def _folds(self) -> dict[tuple[int, int], NDArray[np.float32]]:
-        """gamma / sqrt(variance + epsilon) for each producer that a batch norm directly follows."""
-        makers: dict[str, tuple[Slot, int]] = {}
+    def _normalises(self, scale: Slot) -> bool:
+        """A scale is that of a normalisation where the node that reads it takes a shift too."""
+        readers = self._analysis.graph.readers.get(scale.node.outputs[0], ()) if len(scale.node.inputs) == 1 else ()
+        names = {scale.consumer, *(node.output[0] for node, _ in readers if node.output)}
+        return any(self._shifted.get(name, False) for name in names)
+
+    @cached_property
+    def _shifted(self) -> dict[str, bool]:
+        """By first output of each node that reads a weight: whether it reads both a scale and a bias."""
+        nodes = {slot.node.index: slot.node for slot in self._analysis.slots}
+        return {n.outputs[0]: bool(self._read(n, "scale") and self._read(n, "bias")) for n in nodes.values()}
+
+    def _folds(self) -> Iterator[tuple[tuple[int, int], NDArray[np.float32]]]:
+        """gamma / sqrt(variance + epsilon) by slot and axis of each producer whose result a batch norm reads."""
+        space, constants = self._analysis.space, self._analysis.graph.constants
+        makers = {
+            slot.node.outputs[0]: (slot, axis) for (_, role), (slot, axis) in self._roles.items() if role == "producer"
+        }
         for (_, role), (slot, axis) in self._roles.items():
-            if role == "producer":
-                makers[slot.node.outputs[0]] = (slot, axis)
-        found = {}
-        for (_, role), (slot, _) in self._roles.items():
-            if role != "variance":
+            maker, scale = makers.get(slot.node.inputs[0]), self._read(slot.node, "scale")
+            if role != "variance" or maker is None or scale is None:
                 continue
-            scale = next((s for p in range(len(slot.node.inputs)) if (s := self._reads(slot.node, p, "scale"))), None)
-            maker = makers.get(slot.node.inputs[0])
-            if scale is None or maker is None:
-                continue
-            space = self.analysis.space
-            if space.find(scale[0].axes[scale[1]]) == space.find(maker[0].axes[maker[1]]):
-                gamma = self.analysis.graph.constants[scale[0].tensor].array().astype(np.float32)
-                var = self.analysis.graph.constants[slot.tensor].array().astype(np.float32)
-                found[maker[0].id, maker[1]] = gamma / np.sqrt(var + np.float32(slot.node.attr("epsilon", 1e-5)))
-        return found
+            if space.find(slot.axes[axis]) == space.find(maker[0].axes[maker[1]]) == space.find(scale[0].axes[0]):
+                gamma = constants[scale[0].tensor].array().astype(np.float32)
+                variance = constants[slot.tensor].array().astype(np.float32)
+                epsilon = np.float32(slot.node.attr("epsilon", 1e-5))
+                yield (maker[0].id, maker[1]), gamma / np.sqrt(variance + epsilon)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,11 +10,12 @@ from onnx_attnprune.errors import SettingsError
 from onnx_attnprune.scoring.blocks import Block
 from onnx_attnprune.scoring.weights import Floats, Matrix
 
-Criterion = Callable[[Sequence[Block], np.random.Generator], Floats]
+# None: the criterion has nothing to go by in this group.
+Criterion = Callable[[Sequence[Block], np.random.Generator], "Floats | None"]
 
 
 class Registry(dict[str, Criterion]):
-    """Criteria by name; refuses a second one of a name, and an unknown name lists the known ones."""
+    """Criteria by name. A second one of a name is a ValueError, an unknown name a SettingsError that lists the known."""
 
     def __setitem__(self, name: str, fn: Criterion) -> None:
         if name in self:
@@ -29,11 +29,6 @@ class Registry(dict[str, Criterion]):
 CRITERIA = Registry()
 
 
-@dataclass(frozen=True)
-class NotApplicable(Exception):  # noqa: N818  # not an error: the caller falls back to another criterion
-    """A criterion has nothing to go by in a group."""
-
-
 def criterion(name: str) -> Callable[[Criterion], Criterion]:
     """Register a criterion. Raises ValueError for a name that is taken."""
 
@@ -44,68 +39,95 @@ def criterion(name: str) -> Callable[[Criterion], Criterion]:
     return register
 
 
-def _with(blocks: Sequence[Block], *roles: str) -> list[Block]:
-    return [b for b in blocks if b.role in roles]
+def _of(blocks: Sequence[Block], role: str) -> list[Block]:
+    return [b for b in blocks if b.role == role]
 
 
-def _weighing(blocks: Sequence[Block]) -> list[Block]:
-    """Producers; where a group has none, consumers; where it has none either, whatever there is."""
-    return _with(blocks, "producer") or _with(blocks, "consumer") or list(blocks)
+def _scales(blocks: Sequence[Block]) -> list[Block]:
+    return [b for b in blocks if b.role == "scale" and b.normalises]
+
+
+def _judged(blocks: Sequence[Block]) -> list[Block]:
+    """What a magnitude is taken of: producers, else consumers, else everything."""
+    return _of(blocks, "producer") or _of(blocks, "consumer") or list(blocks)
+
+
+def _norm(blocks: Sequence[Block]) -> Floats:
+    out: Floats = np.sqrt(np.sum([b.total(2) for b in blocks], axis=0))
+    return out
 
 
 @criterion("attention")
-def attention(blocks: Sequence[Block], rng: np.random.Generator) -> Floats:
-    """Softmax-pooled magnitude of the producers times that of the consumers."""
-    score = np.ones(blocks[0].channels)
-    for side in (_with(blocks, "producer"), _with(blocks, "consumer")):
-        if side:
-            score *= np.sqrt(sum(_pooled(b.matrix) ** 2 for b in side))
-    if not _with(blocks, "producer", "consumer"):
-        return l2(blocks, rng)
-    return score
+def attention(blocks: Sequence[Block], rng: np.random.Generator) -> Floats | None:
+    """The attention that a channel receives from its consumers, times the strength of its signal.
+
+    Each output of a consumer spreads softmax(|w| / rms(W)) over all of that consumer's inputs and hands each of them
+    softmax * |w|; a channel's part is the sum over outputs. Consumers count alike: each is divided by its own root mean
+    square over the channels, and the root of the mean square is taken. The strength is |gamma| where batch norm sets
+    it (several: root of the sum of squares); elsewhere the fourth root of the producers' L2 norm, because a norm without
+    its input's scale says little of the signal, but a channel that nothing feeds is worth nothing.
+    `docs/criteria.md` has the measurements that chose this form.
+    """
+    scales, makers, readers = _scales(blocks), _of(blocks, "producer"), _of(blocks, "consumer")
+    if not makers and not readers:
+        return None
+    strength = _norm(scales) if scales else _norm(makers) ** 0.25 if makers else np.ones(blocks[0].channels)
+    received = [_level(b.attention()) ** 2 for b in readers]
+    return strength * np.sqrt(np.mean(received, axis=0)) if received else strength
 
 
-def _pooled(matrix: Matrix) -> Floats:
-    size = np.abs(np.nan_to_num(matrix)).astype(np.float64)
-    sigma = size.std() or 1.0
-    weight = np.exp((size - size.max(1, keepdims=True)) / sigma)
-    return (weight * size).sum(1) / weight.sum(1) * size.shape[1] ** 0.5
+def _level(received: Floats) -> Floats:
+    rms = np.sqrt(np.mean(received**2))
+    out: Floats = received / rms if rms > 0 else received
+    return out
 
 
 @criterion("attention-literal")
 def attention_literal(blocks: Sequence[Block], rng: np.random.Generator) -> Floats:
-    """alpha = softmax over a channel's row of the producer, score = sum of alpha * w."""
-    total = np.zeros(blocks[0].channels)
-    sides = _weighing(blocks)
-    for block in sides:
-        rows = block.matrix.astype(np.float64)
-        weight = np.nan_to_num(np.exp(rows - np.nanmax(rows, 1, keepdims=True)))
-        total += (weight * np.nan_to_num(rows)).sum(1) / weight.sum(1)
-    return total / len(sides)
+    """alpha_i = softmax(W_i) over the row of channel i, score_i = sum_j alpha_ij W_ij; the mean over producers.
+
+    It may be negative, which the shift to [0, 1] takes care of. A row is all that a channel has in a producer.
+    """
+    judged = _judged(blocks)
+    rows = [np.array([_softmax_mean(row) for row in block.matrix]) for block in judged]
+    out: Floats = np.mean(rows, axis=0)
+    return out
+
+
+def _softmax_mean(row: Matrix) -> float:
+    """sum(softmax(row) * row); 0 for a row without numbers. The nan that fill a row up stand at its end."""
+    if np.isnan(row[-1]):
+        row = row[~np.isnan(row)]
+    if not row.size:
+        return 0.0
+    alpha = np.exp(row - row.max())
+    return float(alpha @ row) / float(alpha.sum())
 
 
 @criterion("l1")
 def l1(blocks: Sequence[Block], rng: np.random.Generator) -> Floats:
-    """Sum of the producers' magnitudes."""
-    return np.sum([b.total(1) for b in _weighing(blocks)], 0)
+    """The sum of magnitudes over all producers (Li et al., Pruning Filters for Efficient ConvNets, 2017)."""
+    out: Floats = np.sum([b.total(1) for b in _judged(blocks)], axis=0)
+    return out
 
 
 @criterion("l2")
 def l2(blocks: Sequence[Block], rng: np.random.Generator) -> Floats:
-    """Euclidean norm over the producers' numbers."""
-    return np.sqrt(np.sum([b.total(2) for b in _weighing(blocks)], 0))
+    """The Euclidean norm over all producers."""
+    return _norm(_judged(blocks))
 
 
 @criterion("bn-scale")
-def bn_scale(blocks: Sequence[Block], rng: np.random.Generator) -> Floats:
-    """Magnitude of the batch norm's scale, summed over batch norms."""
-    scales = [b for b in blocks if b.role == "scale" and b.normalises]
+def bn_scale(blocks: Sequence[Block], rng: np.random.Generator) -> Floats | None:
+    """|gamma| of the group's normalisations, summed (Liu et al., Network Slimming, 2017); None without one."""
+    scales = _scales(blocks)
     if not scales:
-        raise NotApplicable
-    return np.sum([b.total(1) for b in scales], 0)
+        return None
+    out: Floats = np.sum([b.total(1) for b in scales], axis=0)
+    return out
 
 
 @criterion("random")
 def random(blocks: Sequence[Block], rng: np.random.Generator) -> Floats:
-    """Uniform noise, the yardstick."""
+    """Uniform noise: the yardstick."""
     return rng.random(blocks[0].channels)

@@ -1,8 +1,10 @@
-"""Sums over stored weights, slice by slice, in one pass over each of them."""
+"""Sums over stored weights, position by position of an axis, in chunks that stay in the cache."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,55 +14,66 @@ from onnx_attnprune.graph import Constant
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]
-CHUNK = 1 << 17  # numbers worked on at a time: half a megabyte, which stays in a core's cache
+CHUNK = 1 << 16  # numbers worked on at a time: 256 KiB, which stays in a core's cache
+STEEPEST = 80.0  # softmax arguments are at least 0; exp(80) times any axis is still a float32
 
 
 class Weight:
-    """One use of a constant as a criterion sees it: its numbers, times a factor for each position of each axis.
+    """One use of a constant as a criterion sees it, computed in float32 whatever it is stored as.
 
-    A factor of 0 leaves a slice out (it was removed in an earlier step); a factor may also be the scale of a
-    normalisation that follows. The numbers are read from the file's own bytes and never copied whole.
+    wanted: the axes that groups lie on; their sums are made in the same pass. alive: by axis the positions that earlier
+    steps left, where they removed any: the others are left out. scale: by axis the factor that a following
+    normalisation applies. Results are kept, so that a weight is read once however many groups it serves.
     """
 
-    def __init__(self, constant: Constant, factors: Mapping[int, NDArray[np.float32]], wanted: Sequence[int]) -> None:
-        self.constant, self.factors, self.wanted = constant, factors, tuple(sorted(set(wanted)))
+    def __init__(
+        self, constant: Constant, wanted: Sequence[int], alive: Mapping[int, BoolArray], scale: Mapping[int, Matrix]
+    ) -> None:
+        self.constant, self.alive, self.scale = constant, alive, scale
+        self.wanted = tuple(sorted(set(wanted)))
         self._sums: dict[int, dict[int, Floats]] = {}
+        self._attention: dict[int, Floats] = {}
 
-    def values(self) -> Matrix:
-        """The numbers with their factors, as float32, in a copy where there are factors or the type is another."""
-        array: Matrix = self.constant.array().astype(np.float32, copy=False)
-        return _times(array, self.factors, 1, 0) if self.factors else array
+    @cached_property
+    def _array(self) -> NDArray[np.generic]:
+        return self.constant.array()
 
-    def counts(self, axis: int) -> Floats:
-        """How many numbers that count lie on each position of an axis."""
-        sizes = [self._alive(k) for k in range(len(self.constant.dims))]
-        others = float(np.prod([s.sum() for k, s in enumerate(sizes) if k != axis]))
-        return np.asarray(sizes[axis] * others, np.float64)
+    @cached_property
+    def _factors(self) -> dict[int, Matrix]:
+        found = {k: mask.astype(np.float32) for k, mask in self.alive.items()}
+        for k, scale in self.scale.items():
+            found[k] = found[k] * scale if k in found else scale.astype(np.float32)
+        return found
 
-    def _alive(self, axis: int) -> BoolArray:
-        factor = self.factors.get(axis)
-        return np.ones(self.constant.dims[axis], bool) if factor is None else factor != 0
+    def rows(self, axis: int) -> Matrix:
+        """The numbers, scaled, as [positions of an axis, rest], without what is left out on the other axes."""
+        array = self._array.astype(np.float32, copy=False)
+        if self._factors:
+            array = _times(array.copy(), self._factors, 0)
+        for k, mask in self.alive.items():
+            if k != axis:
+                array = np.compress(mask, array, k)
+        return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+
+    @property
+    def count(self) -> int:
+        """How many numbers are left."""
+        return prod(int(self.alive[k].sum()) if k in self.alive else d for k, d in enumerate(self.constant.dims))
 
     def sums(self, axis: int, power: int) -> Floats:
-        """The sum of |w| ** power over all but one axis; all wanted axes are done in the same pass."""
+        """The sum of |w| ** power (power 1 or 2) over all but a wanted axis: [positions]."""
         if power not in self._sums:
-            self._sums[power] = self._pass(power)
+            self._sums[power] = self._pass(np.abs if power == 1 else np.square)
         return self._sums[power][axis]
 
-    def _pass(self, power: int) -> dict[int, Floats]:
-        dims = self.constant.dims
-        array = self.constant.array()
+    def _pass(self, measure: Callable[[Matrix], Matrix]) -> dict[int, Floats]:
+        dims, array = self.constant.dims, self._array
         found = {k: np.zeros(dims[k]) for k in self.wanted}
-        last = self.wanted[-1]
-        tail = int(np.prod(dims[last + 1 :], dtype=np.int64))
-        rows = max(1, CHUNK // max(1, int(np.prod(dims[1:], dtype=np.int64))))
-        ones = np.ones(tail, np.float32)
+        factors = {k: measure(f) for k, f in self._factors.items()}
+        rows = max(1, CHUNK // max(1, prod(dims[1:])))
         for start in range(0, dims[0], rows):
-            part = array[start : start + rows].astype(np.float32, copy=False)
-            part = np.abs(part) if power == 1 else np.square(part)
-            part = _times(part, {k: np.abs(f) for k, f in self.factors.items()}, power, start, in_place=True)
-            if tail > 1:
-                part = (part.reshape(-1, tail) @ ones).reshape(part.shape[: last + 1])
+            part = _times(measure(array[start : start + rows].astype(np.float32, copy=False)), factors, start)
+            part = _drop_tail(part, self.wanted[-1])
             for k in self.wanted:
                 sums = _all_but(part, k)
                 if k == 0:
@@ -69,23 +82,81 @@ class Weight:
                     found[k] += sums
         return found
 
+    def attention(self, axis: int) -> Floats:
+        """What the positions of an axis get of the attention of everything on the other axes: [positions].
 
-def _times(
-    array: Matrix, factors: Mapping[int, NDArray[np.float32]], power: int, start: int, in_place: bool = False
-) -> Matrix:
+        Each line of the weight along the axis spreads softmax(|w| / rms(W)) over it; a position gets the sum of
+        softmax * |w| over all lines. The rms is that of the whole weight.
+        """
+        if axis not in self._attention:
+            self._attention[axis] = self._received(axis)
+        return self._attention[axis]
+
+    def _received(self, axis: int) -> Floats:
+        size = self.constant.dims[axis]
+        out = np.zeros(size)
+        power = float(self.sums(axis, 2).sum())
+        if not power > 0:
+            return out
+        sharpness = np.float32((self.count / power) ** 0.5)
+        mask = self.alive.get(axis)
+        for part in self._lines(axis):
+            weight = np.multiply(part, sharpness)
+            np.exp(np.minimum(weight, np.float32(STEEPEST), out=weight), out=weight)
+            if mask is not None:
+                weight *= mask[:, None]
+            part *= weight
+            total = np.ones(size, np.float32) @ weight  # [lines, after]
+            part /= total[:, None, :]
+            out += _all_but(part, 1)
+        return out
+
+    def _lines(self, axis: int) -> Iterator[Matrix]:
+        """|w| in chunks of shape [before, positions, after], each with whole lines along the axis."""
+        dims, rank = self.constant.dims, len(self.constant.dims)
+        before, size, after = prod(dims[:axis]), dims[axis], prod(dims[axis + 1 :])
+        whole = self._array.reshape(before, size, after)
+        outer, own, inner = (self._factor(range(*span)) for span in ((0, axis), (axis, axis + 1), (axis + 1, rank)))
+        rows, columns = max(1, CHUNK // (size * after)), max(1, min(after, CHUNK // size))
+        for start in range(0, before, rows):
+            for left in range(0, after, columns):
+                part = np.abs(whole[start : start + rows, :, left : left + columns].astype(np.float32, copy=False))
+                if outer is not None:
+                    part *= outer[start : start + rows, None, None]
+                if own is not None:
+                    part *= own[:, None]
+                if inner is not None:
+                    part *= inner[left : left + columns]
+                yield part
+
+    def _factor(self, axes: range) -> Matrix | None:
+        """The magnitudes of the factors of adjacent axes, flattened; None where there are none."""
+        if not any(k in self._factors for k in axes):
+            return None
+        flat = np.ones(1, np.float32)
+        for k in axes:
+            flat = np.outer(flat, np.abs(self._factors.get(k, np.ones(self.constant.dims[k], np.float32)))).reshape(-1)
+        return flat
+
+
+def _times(part: Matrix, factors: Mapping[int, Matrix], start: int) -> Matrix:
+    """Multiply rows from `start` on by the factors, in place."""
     for k, factor in factors.items():
-        part = factor[start : start + len(array)] if k == 0 else factor
-        shaped = (part**power).reshape([-1 if n == k else 1 for n in range(array.ndim)])
-        array = np.multiply(array, shaped, out=array) if in_place else array * shaped
-    return array
+        here = factor[start : start + len(part)] if k == 0 else factor
+        part *= here.reshape([-1 if n == k else 1 for n in range(part.ndim)])
+    return part
 
 
-def _all_but(array: Matrix, axis: int) -> NDArray[np.float32]:
-    """Sums over every axis but one, by matrix products, which numpy does faster than short sums."""
-    before = int(np.prod(array.shape[:axis], dtype=np.int64))
-    size = array.shape[axis]
-    after = int(np.prod(array.shape[axis + 1 :], dtype=np.int64))
-    if after > 1:
-        array = array.reshape(-1, after) @ np.ones(after, np.float32)
-    out: NDArray[np.float32] = np.ones(before, np.float32) @ array.reshape(before, size)
-    return out
+def _drop_tail(part: Matrix, last: int) -> Matrix:
+    """Sum over the axes behind `last`, by a matrix product, which numpy does faster than short sums."""
+    tail = prod(part.shape[last + 1 :])
+    if tail == 1:
+        return part.reshape(part.shape[: last + 1])
+    return (part.reshape(-1, tail) @ np.ones(tail, np.float32)).reshape(part.shape[: last + 1])
+
+
+def _all_but(part: Matrix, axis: int) -> Matrix:
+    """Sums over every axis but one."""
+    part = _drop_tail(part, axis)
+    sums: Matrix = np.ones(prod(part.shape[:axis]), np.float32) @ part.reshape(-1, part.shape[axis])
+    return sums

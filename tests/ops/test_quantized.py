@@ -415,3 +415,11 @@ def test_units_that_are_not_silent_are_kept_for_the_range_of_the_state() -> None
     text = f"g ({ROWS}) => (float[A, B, C, D] y) <{weights}> {{ h = MatMul (x, p) t = {op} y = MatMul (t, v) }}"
     values = {"w": integers(1, 7, 20), "r": integers(1, 5, 20), "ws": 0.01, "rs": 0.01, "wz": 0, "rz": 0}
     assert_kept(sizes(microsoft(text, values), 7), "r", 1, "DynamicQuantizeLSTM", "by the range of all units")
+
+
+def test_numbers_that_move_keep_their_zero_point() -> None:
+    weights = f"float[3, 4] wq, float[3, 4] wk, float[6, 2] v, {SCALARS}, int64[3] flat = {{0, -1, 4}}"
+    body = """a = MatMul (x, wq) b = MatMul (x, wk) q = QuantizeLinear (a, xs, xz) k = QuantizeLinear (b, ys, yz)
+    r = Reshape (k, flat) c = Transpose <perm = [0, 2, 1]> (r)
+    t = QLinearMatMul (q, xs, yz, c, ys, yz, us, uz) d = DequantizeLinear (t, us, uz) y = MatMul (d, v)"""
+    sizes(rows(body, weights, NUMBERS), 4)  # the query's zero point is a wrong one, so that the key's must be known

@@ -1,0 +1,28 @@
+"""Deliberate errors in the rules of matrix products."""
+
+MUTANTS = [
+    ("gemm", "'k m' if left", "'m k' if left"),
+    ("gemm", "'n k' if right", "'k n' if right"),
+    ("gemm", '(("producer", "consumer") if right', '(("consumer", "producer") if right'),
+    ("gemm", '(("consumer", "producer") if left', '(("producer", "consumer") if left'),
+    ("gemm", "broadcast(n.space, [out, n.axes(2)])", "pass"),
+    ("gemm", "silent and n.tensor(2).silent and n.spans(2, out)", "silent and n.tensor(2).silent"),
+    ("gemm", '_contract(n, v["k"])', "pass"),
+    ("gemm", '(*out, v["k"])', 'tuple(out)'),
+    ("gemm", "n.is_weight(1) and _rows_silent", "_rows_silent"),
+    ("matmul", "n.tie(left[-1], right[-2])", "pass"),
+    ("matmul", "_contract(n, left[-1])", "pass"),
+    ("matmul", '"consumer", "producer"', '"producer", "consumer"'),
+    ("matmul", "broadcast(n.space, [left[:-2], right[:-2]])", "left[:-2]"),
+    ("matmul", "silent=silent", "silent=True"),
+    ("matmul", "silent=silent", "silent=False"),
+    ("matmul", "(*whole, left[-1])", "whole"),
+    ("einsum", "n.tie(axis.setdefault(letter, one), one)", "axis.setdefault(letter, one)"),
+    ("einsum", "_keep_unsilent(n, axis[letter])", "pass"),
+    ("einsum", "len(set(letters)) != len(letters)", "False"),
+    ("einsum", "tuple(axis[c] for c in result)", "tuple(axis[c] for c in reversed(result))"),
+    ("einsum", "silent=silent", "silent=False"),
+    ("_contract", "or n.tensor(1).silent", ""),
+    ("_axis_silent", "(in_left and n.tensor(0).silent)", "in_left"),
+    ("_axis_silent", "(in_right and n.tensor(1).silent)", "in_right"),
+]

@@ -1,0 +1,28 @@
+"""Deliberate errors in the rules of normalisations."""
+
+MUTANTS = [
+    ("batch_norm", "n c ..., c, c, c, c -> n c", "n c ..., c, c, c, d -> n c"),
+    ("batch_norm", '(3, "mean"), (4, "variance")', '(3, "variance"), (4, "mean")'),
+    ("batch_norm", "silent=_scaled(n)", "silent=True"),
+    ("batch_norm", "silent=_scaled(n)", "silent=False"),
+    ("instance_norm", "n c ..., c, c -> n c", "n c ..., c, d -> n c"),
+    ("instance_norm", 'n.keep(n.axes(0)[2:], "normalised over")', "pass"),
+    ("instance_norm", "silent=_scaled(n)", "silent=False"),
+    ("group_norm", '"(g c)" if n.opset >= 21 else "g"', '"(g c)"'),
+    ("group_norm", 'n.keep(v["c"], "normalised over within a group")', "pass"),
+    ("group_norm", '{"num_groups": v["g"]}', "{}"),
+    ("group_norm", 'n.keep(n.axes(0)[2:], "normalised over")', "pass"),
+    ("group_norm", "silent=_scaled(n)", "silent=False"),
+    ("layer_norm", 'n.keep(x[axis:], "normalised over")', "pass"),
+    ("layer_norm", "n.keep(x[axis:],", "n.keep(x[axis + 1 :],"),
+    ("layer_norm", "(not n.has(2) or all(n.space.is_kept(a) for a in x[:axis]))", "True"),
+    ("layer_norm", "n.tensor(0).silent and", "False and"),
+    ("layer_norm", "*(n.positions(1) for _ in x[axis:])", ""),
+    ("lrn", 'n.keep(n.axes(0)[1:2], "normalised over neighbouring channels")', "pass"),
+    ("lp_norm", "[n.axis_attr(\"axis\", len(n.axes(0)), -1)]", "[]"),
+    ("mean_variance_norm", 'n.keep(n.axes(0), "divided by a variance, which a silenced channel has none of")', "pass"),
+    ("softmax", "-1 if n.opset >= 13 else 1", "-1"),
+    ("softmax", "range(axis, len(x))", "[axis]"),
+    ("softmax", "[axis] if n.opset >= 13 else", "[] if n.opset >= 13 else"),
+    ("_over", "n.out(x)", "n.like()"),
+]
