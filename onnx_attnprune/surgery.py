@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_attnprune.axes import BoolArray
+from onnx_attnprune.axes import Axis, BoolArray
 from onnx_attnprune.graph import (
     Constant,
     Graph,
@@ -58,9 +58,15 @@ class Cuts:
 def cuts_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Cuts:
     """The slices that go from each constant when only the channels `alive` are left."""
     found: dict[str, list[Use]] = {}
+    gone: dict[Axis, tuple[int, ...]] = {}
     for slot in analysis.slots:
-        gone = ((k, analysis.space.removed(axis, alive)) for k, axis in enumerate(slot.axes))
-        if removed := {k: indices for k, indices in gone if indices}:
+        removed = {}
+        for k, tree in enumerate(map(analysis.space.find, slot.axes)):
+            if tree not in gone:  # many slots lie on the same channels
+                gone[tree] = analysis.space.removed(tree, alive)
+            if gone[tree]:
+                removed[k] = gone[tree]
+        if removed:
             found.setdefault(slot.tensor, []).append(Use(slot.tensor, slot.consumer, slot.place, removed))
     whole: dict[str, Removed] = {}
     uses: list[Use] = []
@@ -136,13 +142,13 @@ def _edited(analysis: Analysis, alive: Mapping[int, BoolArray], edit: Edit) -> M
     unread = {use.tensor for use in cuts.uses}
     if unread:
         unread -= {name for n in model.graph.node for name in _names_read(n)} | {o.name for o in graph.outputs}
-    for proto in graph.model.graph.initializer:
-        removed = cuts.whole.get(proto.name)
+    for tensor in graph.model.graph.initializer:
+        removed = cuts.whole.get(tensor.name)
         if removed is not None:
-            constant = graph.constants[proto.name]
+            constant = graph.constants[tensor.name]
             fill_tensor(model.graph.initializer.add(), constant, edit(constant, removed))
-        elif proto.name not in unread:
-            model.graph.initializer.add().CopyFrom(proto)
+        elif tensor.name not in unread:
+            model.graph.initializer.add().CopyFrom(tensor)
     return model
 
 
@@ -330,21 +336,21 @@ def _restate_signatures(model: ModelProto, analysis: Analysis, alive: Mapping[in
         if value.name in cut:  # an initializer that is listed as an input too
             for dim, size in zip(value.type.tensor_type.shape.dim, cut[value.name], strict=False):
                 dim.dim_value = size
+    shrunk = {s.tensor for s in analysis.slots if any(analysis.space.size(a, alive) != a.size for a in s.axes)}
+
+    def is_whole(name: str) -> bool:  # known to keep its shape
+        known = analysis.tensors.get(name)
+        if known is None:
+            return name in analysis.graph.constants and name not in shrunk
+        return known.axes is not None and all(analysis.space.size(a, alive) == a.size for a in known.axes)
+
     for value in analysis.graph.model.graph.value_info:
-        if _is_whole(analysis, value.name, alive):
+        if is_whole(value.name):
             model.graph.value_info.add().CopyFrom(value)
     for body in list(bodies_of(model.graph))[1:]:
-        stay = [v for v in body.value_info if _is_whole(analysis, v.name, alive)]
+        stay = [v for v in body.value_info if is_whole(v.name)]
         del body.value_info[:]
         body.value_info.extend(stay)
         for value in (*body.input, *body.output):
-            if value.type.HasField("tensor_type") and not _is_whole(analysis, value.name, alive):
+            if value.type.HasField("tensor_type") and not is_whole(value.name):
                 value.type.tensor_type.ClearField("shape")
-
-
-def _is_whole(analysis: Analysis, name: str, alive: Mapping[int, BoolArray]) -> bool:
-    """True where a tensor is known to keep its shape."""
-    known = analysis.tensors.get(name)
-    if known is None:
-        return name in analysis.graph.constants
-    return known.axes is not None and all(analysis.space.size(a, alive) == a.size for a in known.axes)

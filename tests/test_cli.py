@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -53,7 +54,12 @@ assert use.ru_utime + use.ru_stime < 0.5, use
 def test_help_fits_and_tells_every_exit_code(width: int) -> None:
     text = CliRunner().invoke(main, ["--help"], terminal_width=width).output
     assert all(len(line) <= width for line in text.splitlines())
-    for line in ("   0  done\n", "   8  the self-check failed\n", " 130  interrupted\n", "  onnx-attnprune in.onnx --dry-run"):
+    for line in (
+        "   0  done\n",
+        "   8  the self-check failed\n",
+        " 130  interrupted\n",
+        "  onnx-attnprune in.onnx --dry-run",
+    ):
         assert line in text
     tree = [errors.AttnPruneError, *errors.AttnPruneError.__subclasses__()]
     for code in {kind.exit_code for kind in tree} | {errors.INTERNAL, errors.INTERRUPTED}:
@@ -67,7 +73,7 @@ def test_every_option_has_help() -> None:
 def test_choices_are_those_of_the_registries() -> None:
     assert set(options.CRITERIA) == set(CRITERIA)
     assert set(options.RECOVERIES) <= set(RECOVERIES)  # those that need data are not offered yet
-    assert options.PROVIDERS == tuple(_PROVIDERS)
+    assert tuple(_PROVIDERS) == options.PROVIDERS
     choices = {p.name: getattr(p.type, "choices", ()) for p in main.params}
     assert tuple(choices["attention"]) == HEADS
     assert tuple(choices["scope"]) == SCOPES
@@ -104,10 +110,12 @@ def test_quiet_prints_nothing(tmp_path: Path) -> None:
 
 
 def test_every_option_reaches_the_run(tmp_path: Path) -> None:
-    given = ["--threshold", "0.4", "--criterion", "l1", "--steps", "2", "--round-to", "2", "--min-channels", "3",
-             "--max-ratio", "0.8", "--include", "w1", "--include", "w2", "--exclude", "nothing", "--layer-ratio", "w1=0.5",
-             "--attention", "both", "--recover", "none", "--shape", "x=3x3x12x10", "--seed", "4", "--threads", "1"]  # fmt: skip  # pairs
-    given[given.index("nothing")] = "w3"  # which takes the channels of w2 in
+    text = (
+        "--threshold 0.4 --criterion l1 --steps 2 --round-to 2 --min-channels 3 --max-ratio 0.8 --include w1 "
+        "--include w2 --exclude w3 --layer-ratio w1=0.5 --attention both --recover none --shape x=3x3x12x10 --seed 4 "
+        "--threads 1"
+    )
+    given = shlex.split(text)  # w3 takes the channels of w2 in
     done = run(saved(cnn(), tmp_path), tmp_path / "out.onnx", "--json", *given)
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
@@ -157,7 +165,7 @@ def external_missing(folder: Path) -> list[object]:
     return [folder / "in.onnx", "o.onnx"]
 
 
-def text(folder: Path, name: str, content: bytes) -> Path:
+def file(folder: Path, name: str, content: bytes) -> Path:
     (folder / name).write_bytes(content)
     return folder / name
 
@@ -200,9 +208,9 @@ def evaluated(**arrays: object) -> Callable[[Path], list[object]]:
 BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "missing": (3, "in.onnx: no such file", lambda _: ["in.onnx", "o.onnx"]),
     "a folder": (3, "can't be read: Is a directory", lambda f: [f, "o.onnx"]),
-    "no model": (3, "not an ONNX model", lambda f: [text(f, "in.onnx", b"hello, world"), "o.onnx"]),
-    "empty file": (3, "not an ONNX model", lambda f: [text(f, "in.onnx", b""), "o.onnx"]),
-    "truncated": (3, "truncated", lambda f: [text(f, "in.onnx", cnn().SerializeToString()[:-1000]), "o.onnx"]),
+    "no model": (3, "not an ONNX model", lambda f: [file(f, "in.onnx", b"hello, world"), "o.onnx"]),
+    "empty file": (3, "not an ONNX model", lambda f: [file(f, "in.onnx", b""), "o.onnx"]),
+    "truncated": (3, "truncated", lambda f: [file(f, "in.onnx", cnn().SerializeToString()[:-1000]), "o.onnx"]),
     "empty graph": (3, "the graph is empty", empty_graph),
     "nothing to prune": (5, "no channel group that can be pruned; for one", unprunable),
     "all kept": (5, "leave every channel in place", model("--min-channels", "99")),
@@ -233,7 +241,7 @@ BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "label out of range": (4, "label 7 is out of range", evaluated(labels=np.full(30, 7))),
     "pickle": (4, "holds Python objects (a pickle)", evaluated(x=np.array([{}] * 30))),
     "data missing": (4, "no such file", model("--eval", "none.npz")),
-    "data no zip": (4, "not an .npz file", lambda f: [saved(cnn(), f), "o.onnx", "--eval", text(f, "d.npz", b"no")]),
+    "data no zip": (4, "not an .npz file", lambda f: [saved(cnn(), f), "o.onnx", "--eval", file(f, "d.npz", b"no")]),
     "external outside": (3, "lies outside of the model's folder: '../w.bin'", outside),
     "external missing": (3, "'w.bin' of 'w1' is missing", external_missing),
     "provider not there": (9, "has no cuda provider", model("--provider", "cuda")),

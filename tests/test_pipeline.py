@@ -64,7 +64,9 @@ def test_what_a_run_tells(tmp_path: Path) -> None:
     assert report.speed.shapes == {"x": (1, 3, 12, 10)}
     assert [g.kept for g in report.groups] == [14, 25]
     assert {k.why for k in report.kept} == {"graph input", "graph output"}
-    assert list(dict.fromkeys(s.name for s in report.stages)) == list(dict.fromkeys(s for s in stages if s != "scoring"))
+    assert list(dict.fromkeys(s.name for s in report.stages)) == list(
+        dict.fromkeys(s for s in stages if s != "scoring")
+    )
     assert files(tmp_path) == {"in.onnx", "out.onnx", "data.npz"}
 
 
@@ -319,7 +321,9 @@ def test_a_result_over_the_limit_of_protobuf(tmp_path: Path, monkeypatch: pytest
     assert report.self_check == usual.self_check
     assert report.size is not None
     assert report.size.after == sum((tmp_path / name).stat().st_size for name in ("out.onnx", "out.onnx.data"))
-    np.testing.assert_array_equal(Session(tmp_path / "out.onnx").run({"x": np.ones((1, 3, 12, 10), np.float32)})["y"], expected["y"])
+    np.testing.assert_array_equal(
+        Session(tmp_path / "out.onnx").run({"x": np.ones((1, 3, 12, 10), np.float32)})["y"], expected["y"]
+    )
     assert parameter_count(read_model(tmp_path / "out.onnx")) == report.parameters.after
 
 

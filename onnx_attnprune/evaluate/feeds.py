@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_attnprune.errors import ModelError, SettingsError
+from onnx_attnprune.graph import named_size
 
 if TYPE_CHECKING:
     import onnx
@@ -71,7 +72,7 @@ def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     # Some exporters write -1 for a free size.
     if dim.HasField("dim_value") and dim.dim_value >= 0:
         return dim.dim_value
-    return dim.dim_param or None
+    return named_size(dim.dim_param)
 
 
 def concrete_shapes(specs: Sequence[InputSpec], overrides: Mapping[str, Shape]) -> dict[str, Shape]:

@@ -69,7 +69,7 @@ def check_equivalence(
     """
     in_float32 = False
     try:
-        reference = _outputs(masked(), feeds, folder)
+        reference = _outputs(masked, feeds, folder)
     except FeedError:
         raise
     except ModelError:
@@ -77,9 +77,9 @@ def check_equivalence(
             raise
         in_float32, weights, inputs = True, "float32", f"{inputs}, as float32 (no bfloat16 kernels here)"
         feeds = {name: in_float32_too(array) for name, array in feeds.items()}
-        reference, pruned = _outputs(as_float32(masked()), feeds, folder), as_float32(pruned)
+        reference, pruned = _outputs(lambda: as_float32(masked()), feeds, folder), as_float32(pruned)
     try:
-        got = _outputs(pruned, feeds, folder)
+        got = _outputs(lambda: pruned, feeds, folder)
     except ModelError as error:
         raise SelfCheckError(f"self-check: the pruned model does not run: {error}; {NOTHING}") from None
     tolerance = TOLERANCE[weights]
@@ -98,9 +98,8 @@ def in_float32_too(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
-def _outputs(model: onnx.ModelProto, feeds: Feeds, folder: Path) -> Feeds:
-    with loadable(model, folder) as source:
-        del model  # what is held from here on are the bytes and what ONNX Runtime makes of them
+def _outputs(make: Callable[[], onnx.ModelProto], feeds: Feeds, folder: Path) -> Feeds:
+    with loadable(make(), folder) as source:  # which holds bytes, and not the model that was made
         session = Session(source, optimisation=Optimisation.NONE)
         try:
             return session.run(feeds)

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 def loadable(model: onnx.ModelProto, folder: Path) -> Iterator[bytes | Path]:
     """The model's bytes; over protobuf's limit of 2 GB a file under `folder`, which is gone afterwards.
 
-    Raises OutputError where such a file can't be written.
+    The model itself is not held while they are in use. Raises OutputError where such a file can't be written.
     """
     data = serialized(model)
     if isinstance(data, bytes):
+        del model
         yield data
         return
     with tempfile.TemporaryDirectory(dir=folder) as inner:
         path = Path(inner, "model.onnx")
         write_model(model, path)
+        del model, data
         yield path

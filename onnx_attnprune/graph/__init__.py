@@ -35,6 +35,7 @@ from onnx_attnprune.graph.model import (
     all_tensors,
     bodies_of,
     constant_tensor,
+    named_size,
     nodes_of,
 )
 from onnx_attnprune.graph.reading import external_files, inline_functions, parse_model, read_model, sha256
@@ -65,6 +66,7 @@ __all__ = [
     "insert_node",
     "integers_tensor",
     "interface_change",
+    "named_size",
     "new_node",
     "nodes_of",
     "parameter_count",

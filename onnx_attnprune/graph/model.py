@@ -161,7 +161,7 @@ class Graph:
     @cached_property
     def hints(self) -> dict[str, Signature]:
         """What the file itself says of the shapes of inner tensors."""
-        values = [*self.model.graph.value_info, *self.model.graph.output]
+        values = [v for body in bodies_of(self.model.graph) for v in (*body.value_info, *body.output)]
         return {v.name: _signature(v) for v in values if v.type.HasField("tensor_type")}
 
     @cached_property
@@ -268,12 +268,22 @@ def constant_tensor(node: Node) -> TensorProto | None:
     return value if isinstance(value, TensorProto) else None
 
 
+def named_size(name: str) -> str | None:
+    """The name of a free size; None for what some exporters write in place of a name, for several sizes at once."""
+    return None if name in ("", "?", "None", "-1") else name
+
+
 def _signature(v: onnx.ValueInfoProto) -> Signature:
     tensor = v.type.tensor_type
     if not tensor.HasField("shape"):
         return Signature(v.name, tensor.elem_type, None)
-    dims = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim)
-    return Signature(v.name, tensor.elem_type, dims)
+    return Signature(v.name, tensor.elem_type, tuple(map(_size, tensor.shape.dim)))
+
+
+def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value >= 0 else None  # some exporters write -1 for a free size
+    return named_size(dim.dim_param)
 
 
 def all_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:

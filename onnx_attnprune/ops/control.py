@@ -16,15 +16,18 @@ def branch(n: View) -> Effect:
     """each result is the same tensor of both branches"""
     results = []
     for outputs in zip(*([v.name for v in body.output] for body in n.node.subgraphs), strict=True):
-        one, other = (n.named(name) for name in outputs)
+        one, other = (n.found(name) for name in outputs)
         results.append(_same(n, one, other))
     return Effect(tuple(results))
 
 
-def _same(n: View, one: Tensor, other: Tensor) -> Tensor:
-    a, b = one.axes or (), other.axes or ()
-    if len(a) != len(b):
-        raise AxisError(f"branches that give ranks {len(a)} and {len(b)}")
+def _same(n: View, one: Tensor | None, other: Tensor | None) -> Tensor:
+    a, b = (None if t is None else t.axes for t in (one, other))
+    if one is None or other is None or a is None or b is None or len(a) != len(b):
+        # Of what rank the result is only the run can tell: what reads it is refused, not the branches.
+        for axes in (a, b):
+            n.keep(axes or (), "of another rank in the other branch, or of none that is known")
+        return Tensor(None, next((t.dtype for t in (one, other) if t is not None and t.dtype), 0))
     axes: list[Axis] = []
     for x, y in zip(a, b, strict=True):
         if x.size == y.size:

@@ -93,7 +93,9 @@ def _window(n: View, kernel: list[int]) -> list[Axis]:
             size = (math.ceil if ceil else math.floor)((padded - extent) / strides[k]) + 1
             if ceil and auto != "VALID" and (size - 1) * strides[k] >= axis.size + pads[k]:
                 size -= 1  # the last window would start in the padding
-        if size < 1:
+        if size < 1 and n.space.is_dynamic(axis):
+            size = axis.size  # a stand-in for a size that only the run will tell need not fit
+        elif size < 1:
             raise AxisError(f"a window of {extent} does not fit {axis.size} positions")
         out.append(n.positions(size, (axis,)))
     return out

@@ -141,6 +141,10 @@ class View:
             raise AxisError(f"the shape of {name!r} is not known")
         return found
 
+    def found(self, name: str) -> Tensor | None:
+        """As `named`, but None, or a tensor without axes, where the shape is not known."""
+        return self._operands.named(name)
+
     def value(self, place: int) -> Values | None:
         """The elements of an operand, where they are known numbers or sizes."""
         return self._operands.value(self.node.inputs[place]) if self.has(place) else None

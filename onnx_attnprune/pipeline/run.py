@@ -123,8 +123,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         report,
         parameters=Change(report.parameters.before, parameter_count(recovery.model)),
         size=Change(source.bytes, size),
-        repair=Repair(recovery.method, recovery.consumers, recovery.compensated),
-        notes=(*report.notes, *(f"not repaired: {note}" for note in recovery.notes)),
+        repair=Repair(recovery.method, recovery.consumers, recovery.compensated, recovery.notes),
     )
     return _Written(report, original, staged, given, setup, unrepaired)
 

@@ -150,7 +150,7 @@ def _notes(
         yield f"scored by {FALLBACK}, for lack of what {scores.criterion} goes by: {_some(scores.fallbacks)}"
     whole = [c.group.name for c in found if wanted[c.group.id] >= 1 and c.group.id not in removed and c.granule > 1]
     if whole:
-        yield f"left whole, too small for multiples of {settings.round_to} (--round-to 1 cuts them): {_some(whole)}"
+        yield f"left whole by rounding to multiples of {settings.round_to} (--round-to 1 cuts them): {_some(whole)}"
 
 
 def _some(names: Sequence[str]) -> str:

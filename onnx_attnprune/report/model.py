@@ -49,11 +49,12 @@ class KeptRow:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What the repair did: its method, and how many of the consumers of removed channels it could mend."""
+    """What the repair did: its method, how many of the consumers of removed channels it could mend, and why not all."""
 
     method: str
     consumers: int
     compensated: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

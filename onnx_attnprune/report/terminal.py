@@ -15,7 +15,7 @@ from onnx_attnprune.evaluate.equivalence import Difference
 from onnx_attnprune.evaluate.latency import Latency
 from onnx_attnprune.evaluate.measure import Accuracy, Drift, Speed
 from onnx_attnprune.evaluate.metrics import Classification
-from onnx_attnprune.report.model import Change, Report
+from onnx_attnprune.report.model import Change, Repair, Report
 
 MOST_GROUPS, MOST_REASONS, MOST_NOTES = 12, 6, 4
 FEWEST_FOR_AGREEMENT = 16  # rows; of fewer a share says nothing
@@ -43,10 +43,7 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     if report.drift is not None and report.drift.outputs:
         yield _line("drift", _drift(report.drift))
     if report.repair is not None and report.repair.method != "none":
-        repair = report.repair
-        yield _line(
-            "repair", f"{repair.method}, {repair.compensated} of {repair.consumers} consumers of removed channels"
-        )
+        yield _line("repair", _repair(report.repair))
     yield _line("time", _time(report))
     for note in report.notes[:MOST_NOTES]:
         yield _line("note", note)
@@ -98,9 +95,9 @@ def _groups(report: Report, width: int) -> Table:
 def _kept(report: Report, width: int) -> Table:
     table = _table("why", "axes", "channels", "for example")
     table.columns[3].justify, table.columns[3].no_wrap = "left", False
-    room = max((width - 26) // 2, 16)
-    for k in report.kept[:MOST_REASONS]:
-        why = k.why + (f" ({k.op})" if k.op else "")
+    rows = [(k.why + (f" ({k.op})" if k.op else ""), k) for k in report.kept[:MOST_REASONS]]
+    room = width - 27 - min(max(len(why) for why, _ in rows), (width - 27) // 2)
+    for why, k in rows:
         table.add_row(why, f"{k.axes:,}", f"{k.channels:,}", fold(k.example, room))
     if len(report.kept) > MOST_REASONS:
         rest = report.kept[MOST_REASONS:]
@@ -110,10 +107,16 @@ def _kept(report: Report, width: int) -> Table:
 
 
 def fold(name: str, width: int) -> str:
-    """A long tensor name over several lines, broken behind its dots and slashes, the lines after the first indented."""
+    """A long tensor name over several lines, the lines after the first indented.
+
+    It is broken behind dots, slashes and colons; where the parts between those are too long, behind low lines too.
+    """
     width = max(width, 12)
     lines = [""]
-    for part in re.findall(r"[^./:]*[./:]+|[^./:]+", name):
+    parts = re.findall(r"[^./:]*[./:]+|[^./:]+", name)
+    if any(len(part) > width - 2 for part in parts):
+        parts = re.findall(r"[^./:_]*[./:_]+|[^./:_]+", name)
+    for part in parts:
         indent = "  " if len(lines) > 1 or lines[0] else ""
         if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append(indent)
@@ -189,6 +192,14 @@ def _percent(change: Change) -> str:
 
 
 # ---------------------------------------------------------------- lines
+def _repair(repair: Repair) -> str:
+    text = f"{repair.method}, {repair.compensated} of {repair.consumers} consumers of removed channels"
+    if repair.notes:
+        rest = len(repair.notes) - 1
+        text += f"; {repair.notes[0]}" + (f" (and {rest} more such notes in --report)" if rest else "")
+    return text
+
+
 def _drift(drift: Drift) -> str:
     worst = min(drift.outputs, key=lambda d: d.cosine)
     which = worst.output if len(drift.outputs) == 1 else f"{len(drift.outputs)} outputs, furthest {worst.output}"

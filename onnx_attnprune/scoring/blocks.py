@@ -44,7 +44,8 @@ class Block:
 
     def _gather(self, sums: Floats) -> Floats:
         mine = self.owner >= 0
-        return np.bincount(self.owner[mine], sums[mine], self.channels)
+        out: Floats = np.bincount(self.owner[mine], sums[mine], self.channels).astype(np.float64, copy=False)
+        return out
 
     @property
     def matrix(self) -> Matrix:

@@ -15,7 +15,7 @@ Criterion = Callable[[Sequence[Block], np.random.Generator], "Floats | None"]
 
 
 class Registry(dict[str, Criterion]):
-    """Criteria by name. A second one of a name is a ValueError, an unknown name a SettingsError that lists the known."""
+    """Criteria by name; a second one of a name is a ValueError, an unknown name a SettingsError that lists them."""
 
     def __setitem__(self, name: str, fn: Criterion) -> None:
         if name in self:
@@ -62,10 +62,10 @@ def attention(blocks: Sequence[Block], rng: np.random.Generator) -> Floats | Non
     """The attention that a channel receives from its consumers, times the strength of its signal.
 
     Each output of a consumer spreads softmax(|w| / rms(W)) over all of that consumer's inputs and hands each of them
-    softmax * |w|; a channel's part is the sum over outputs. Consumers count alike: each is divided by its own root mean
-    square over the channels, and the root of the mean square is taken. The strength is |gamma| where batch norm sets
-    it (several: root of the sum of squares); elsewhere the fourth root of the producers' L2 norm, because a norm without
-    its input's scale says little of the signal, but a channel that nothing feeds is worth nothing.
+    softmax * |w|; a channel's part is the sum over outputs. Consumers count alike: each is divided by its own root
+    mean square over the channels, and the root of the mean square is taken. The strength is |gamma| where batch norm
+    sets it (several: root of the sum of squares); elsewhere the fourth root of the producers' L2 norm, because a norm
+    without its input's scale says little of the signal, but a channel that nothing feeds is worth nothing.
     `docs/criteria.md` has the measurements that chose this form.
     """
     scales, makers, readers = _scales(blocks), _of(blocks, "producer"), _of(blocks, "consumer")

@@ -9,7 +9,16 @@ import pytest
 from onnx import parser
 
 from onnx_attnprune.errors import ModelError, SettingsError
-from onnx_attnprune.evaluate.feeds import InputSpec, concrete_shapes, input_specs, is_float, random_feeds
+from onnx_attnprune.evaluate.feeds import (
+    InputSpec,
+    concrete_shapes,
+    free_batches,
+    input_specs,
+    is_float,
+    random_feeds,
+    shapes_text,
+    with_batch,
+)
 
 
 def spec(name: str, *shape: int | str | None, dtype: str = "float32") -> InputSpec:
@@ -141,3 +150,26 @@ def test_is_float() -> None:
     floats = ["float16", "float32", "float64", ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn]
     assert all(is_float(np.dtype(one)) for one in floats)
     assert not any(is_float(np.dtype(one)) for one in ["int64", "uint8", "bool", "complex64", object, ml_dtypes.int4])
+
+
+# ---------------------------------------------------------------- batches
+def test_free_batches_are_those_nobody_asked_for() -> None:
+    specs = (spec("a", "N", 3), spec("b", None, 4), spec("c", 5, "N"), spec("d", "M"), spec("e"))
+    assert free_batches(specs, {}) == ("a", "b", "d")
+    assert free_batches(specs, {"b": (7, 4)}) == ("a", "d")
+    assert free_batches(specs, {"c": (5, 7)}) == ("b", "d")  # which says what N is
+    assert free_batches((InputSpec("f", np.dtype(np.float32), None),), {}) == ()
+
+
+def test_a_batch_reaches_everything_of_its_name() -> None:
+    specs = (spec("a", "N", 3), spec("b", None, 4), spec("c", 5, "N"), spec("d", "M"), spec("e"))
+    shapes = {"a": (2, 3), "b": (2, 4), "c": (5, 2), "d": (2,), "e": ()}
+    assert with_batch(specs, shapes, ("a", "b"), 1) == {"a": (1, 3), "b": (1, 4), "c": (5, 1), "d": (2,), "e": ()}
+    assert with_batch(specs, shapes, (), 1) == shapes
+    unknown = (InputSpec("f", np.dtype(np.float32), None),)
+    assert with_batch(unknown, {"f": (2, 3)}, (), 1) == {"f": (2, 3)}
+
+
+def test_shapes_for_people() -> None:
+    assert shapes_text({"x": (1, 3, 224, 224)}) == "1x3x224x224"
+    assert shapes_text({"ids": (1, 16), "t": ()}) == "ids 1x16, t ()"

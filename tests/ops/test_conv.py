@@ -152,3 +152,57 @@ def test_pooling_passes_silence_on() -> None:
     for op in ("MaxPool <kernel_shape=[3,2]>", "GlobalAveragePool"):
         body = f"s = {op} (h) k = ReduceSum <axes=[1], keepdims=1> (s) t = Mul (s, k)"
         check(net(body, opset=11), FREE)
+
+
+SPACE = {
+    # Space that a weight makes: a window over it keeps it.
+    "Conv": "t = Conv (h, k)",
+    "ConvTranspose": "t = ConvTranspose (h, k2)",
+    "MaxPool": "t = MaxPool <kernel_shape=[2]> (h)",
+    "AveragePool": "t = AveragePool <kernel_shape=[2]> (h)",
+    "GlobalAveragePool": "g = GlobalAveragePool (h) t = Mul (h, g)",
+}
+
+
+@pytest.mark.parametrize("op", SPACE)
+def test_space_of_a_window_is_kept(op: str) -> None:
+    weights = "float[6,4] w0, float[4,7] w, float[2,3,2] k, float[3,2,2] k2, float[7,2] v, float[8,2] v8, float[6,2] v6"
+    v = {"Conv": "v6", "ConvTranspose": "v8", "MaxPool": "v6", "AveragePool": "v6"}.get(op, "v")
+    body = f"p = MatMul (x, w0) h = MatMul (p, w) {SPACE[op]} y = MatMul (t, {v})"
+    analysis = check(parse(f"g (float[N, 3, 6] x) => ({Y3}) <{weights}> {{ {body} }}", 13), {"w0": 4})
+    assert_kept(analysis, "w", 1, op, "space")
+
+
+KERNELS = {
+    # How a kernel of 5 x 4 x 1 x 1 comes from the input's mean, and whether its removed channels are zero.
+    "silent": ("k = Reshape (m, s)", True),
+    "not silent": ("e = Exp (m) k = Reshape (e, s)", False),
+}
+
+
+@pytest.mark.parametrize("case", KERNELS)
+def test_computed_kernel(case: str) -> None:
+    """Its output channels may go; what is summed over them afterwards is exact where they are zero."""
+    made, silent = KERNELS[case]
+    mean = "g = ReduceMean <axes=[2,3], keepdims=0> (x) m = MatMul (g, q)"
+    body = f"{mean} {made} p = Conv (x, w0) h = Conv (p, k) r = ReduceSum (h, one) t = Mul (h, r) y = Conv (t, v)"
+    weights = "float[4,3,1,1] w0, float[3,20] q, int64[4] s = {5, 4, 1, 1}, float[2,5,1,1] v, int64[1] one = {1}"
+    model = parse(f"g (float[1, 3, 9, 7] x) => ({Y4}) <{weights}> {{ {body} }}", 13)
+    check(model, {"q": 5, "q#2": 4} if silent else {"q": 4})
+    # Neither operand is zero where a channel of the sum is removed: it is kept.
+    body = body.replace("p = Conv (x, w0)", "a = Conv (x, w0) p = Exp (a)")
+    model = parse(f"g (float[1, 3, 9, 7] x) => ({Y4}) <{weights}> {{ {body} }}", 13)
+    if silent:
+        check(model, {"q": 5, "q#2": 4})
+    else:
+        analysis = analyzed(model, {})
+        assert_kept(analysis, "w0", 0, "Conv", "would not be zero")
+
+
+def test_computed_bias() -> None:
+    """A bias that the input decides is not silent."""
+    mean = "g = ReduceMean <axes=[0,2,3], keepdims=0> (x) m = MatMul (g, q)"
+    weights = "float[4,3,1,1] w0, float[5,4,1,1] w, float[3,5] q, float[2,5,1,1] v, int64[1] one = {1}"
+    for made, groups in (("k = Neg (m)", {"w0": 4, "q": 5}), ("k = Cos (m)", {"w0": 4})):
+        body = f"{mean} {made} p = Conv (x, w0) h = Conv (p, w, k) r = ReduceSum (h, one) t = Mul (h, r) y = Conv (t, v)"
+        check(parse(f"g ({IMAGE}) => ({Y4}) <{weights}> {{ {body} }}", 13), groups)

@@ -220,7 +220,12 @@ def test_a_range_over_channels_that_are_not_zero_keeps_them(op: str) -> None:
 
 def test_an_integer_product_is_zero_where_its_weight_is_at_rest() -> None:
     # The sum over channels is of the integers themselves.
-    for kind, zero, free in (("int8", 0, [4, 5]), ("uint8", 121, [4, 5]), ("uint8", EACH, [4])):
+    for kind, zero, free in (
+        ("int8", 0, [4, 5]),
+        ("uint8", 121, [4, 5]),
+        ("uint8", EACH, [4]),
+        ("uint8", [121] * 5, [4]),
+    ):
         weights = f"float[3, 4] p, {kind}[4, 5] w, {kind}{'[5]' if free == [4] else ''} wz, int64[1] last = {{-1}}"
         body = """h = MatMul (x, p) q, a, z = DynamicQuantizeLinear (h) i = MatMulInteger (q, w, z, wz)
         f = Cast <to = 1> (i) y = ReduceSum (f, last)"""
@@ -423,3 +428,22 @@ def test_numbers_that_move_keep_their_zero_point() -> None:
     r = Reshape (k, flat) c = Transpose <perm = [0, 2, 1]> (r)
     t = QLinearMatMul (q, xs, yz, c, ys, yz, us, uz) d = DequantizeLinear (t, us, uz) y = MatMul (d, v)"""
     sizes(rows(body, weights, NUMBERS), 4)  # the query's zero point is a wrong one, so that the key's must be known
+
+
+def test_a_zero_point_for_each_channel_without_a_scale_for_each_is_heard() -> None:
+    # A silenced zero point is 0, and the numbers of the removed channel are not: they give something.
+    weights = f"uint8[5, 3, 1, 1] w, float ws, uint8[5] wz, {SCALARS}, int64[1] channels = {{1}}, float[2, 5, 1, 1] v"
+    body = """q = QuantizeLinear (x, xs, xz) t = QLinearConv (q, xs, xz, w, ws, wz, us, uz)
+    d = DequantizeLinear (t, us, uz)"""
+    values = NUMBERS | {"w": integers(5, 3, 1, 1, kind="uint8"), "ws": 0.01, "wz": 77}
+    analysis = analyze(Graph(image(f"{body} y = ReduceSum (d, channels)", weights, values)), {"x": (2, 3, 9, 7)})
+    assert_kept(analysis, "w", 0, "ReduceSum", "ReduceSum over channels")
+
+
+def test_a_weight_quantised_by_channels_is_not_read_back_by_one_scale() -> None:
+    # The scale of a removed channel may be silenced, and then its number says nothing.
+    weights = "float[5, 3, 1, 1] w, float[5] s, int8[5] z, float r, int8 o, int64[1] channels = {1}"
+    body = """q = QuantizeLinear <axis = 0> (w, s, z) d = DequantizeLinear (q, r, o) t = Conv (x, d)
+    y = ReduceSum (t, channels)"""
+    values = {"s": scales(5), "z": 7, "r": 0.01, "o": 7}
+    assert_kept(sizes(image(body, weights, values)), "w", 0, "ReduceSum", "ReduceSum over channels")

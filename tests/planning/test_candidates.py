@@ -44,7 +44,9 @@ def test_auto_takes_heads_where_there_are_enough() -> None:
     assert shares(attention(3, 20), "auto", 0.15) == {20: 0.15}  # of three heads none can go, or a third
 
 
-@pytest.mark.parametrize(("heads", "dim", "multiple", "expected"), [(12, 5, 8, {12: 8, 5: 2}), (3, 16, 8, {3: 1, 16: 8})])
+@pytest.mark.parametrize(
+    ("heads", "dim", "multiple", "expected"), [(12, 5, 8, {12: 8, 5: 2}), (3, 16, 8, {3: 1, 16: 8})]
+)
 def test_a_granule_counts_in_channels_of_the_whole_axis(
     heads: int, dim: int, multiple: int, expected: dict[int, int]
 ) -> None:

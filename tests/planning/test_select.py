@@ -110,8 +110,11 @@ def test_stages_score_what_is_left(analysis: Analysis, monkeypatch: pytest.Monke
 
 def test_nothing_to_prune(analysis: Analysis) -> None:
     with pytest.raises(NothingToPruneError, match="no channel group that can be pruned; for one, w"):
-        choose(analyze(Graph(parse("g (float[N, 3] x) => (float[N, 5] y) <float[3, 5] w> { y = MatMul (x, w) }"))), Settings())
-    with pytest.raises(NothingToPruneError, match="largest group has 36 channels.; try --round-to 1"):
+        choose(
+            analyze(Graph(parse("g (float[N, 3] x) => (float[N, 5] y) <float[3, 5] w> { y = MatMul (x, w) }"))),
+            Settings(),
+        )
+    with pytest.raises(NothingToPruneError, match=r"largest group has 36 channels\); try --round-to 1"):
         choose(analysis, Settings(ratio=0.3, round_to=64))
     with pytest.raises(NothingToPruneError, match=r"every channel in place \(the largest group has 36 channels\)$"):
         choose(analysis, Settings(ratio=0.3, min_channels=40))
@@ -123,7 +126,7 @@ def test_nothing_to_prune(analysis: Analysis) -> None:
 
 def test_notes_say_what_rounding_left_whole(analysis: Analysis) -> None:
     (note,) = choose(analysis, Settings(ratio=0.3, round_to=32)).notes
-    assert note == "left whole, too small for multiples of 32 (--round-to 1 cuts them): w1"
+    assert note == "left whole by rounding to multiples of 32 (--round-to 1 cuts them): w1"
 
 
 def test_notes_say_what_could_not_be_scored(analysis: Analysis) -> None:

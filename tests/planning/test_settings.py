@@ -16,7 +16,7 @@ from tests.small import cnn
 
 @pytest.mark.parametrize("ratio", [0, 1, -1, 1.5, math.nan, math.inf])
 def test_ratios_that_make_no_sense(ratio: float) -> None:
-    with pytest.raises(SettingsError, match="--ratio .* lies between 0 and 1"):
+    with pytest.raises(SettingsError, match=r"--ratio .* lies between 0 and 1"):
         Settings(ratio=ratio)
 
 

@@ -18,7 +18,8 @@ from tests.report.test_terminal import REPORT, difference
 
 # b is read by three nodes that lose different channels, s by two that lose the same, k stands in a Constant node.
 TEXT = """g (float[N, 3, 5, 4] x) => (float[N, 2, 5, 4] y, float[N, 12, 5, 4] z)
-<float[12, 3, 1, 1] w1, float[12, 12, 1, 1] w2, float[12] b, float[1, 12, 1, 1] s, float[2, 12, 1, 1] w3, float[12, 12, 1, 1] w4>
+<float[12, 3, 1, 1] w1, float[12, 12, 1, 1] w2, float[12] b, float[1, 12, 1, 1] s, float[2, 12, 1, 1] w3,
+ float[12, 12, 1, 1] w4>
 { a = Conv (x, w1, b)
   r = Mul (a, s)
   q = Add (r, s)
@@ -41,7 +42,8 @@ def test_lost_parameters_are_those_of_the_surgery() -> None:
 
 def test_reasons_are_counted() -> None:
     kept = [Kept(f"w{k}", 0, size, "n", op, why) for k, (size, op, why) in enumerate(
-        [(3, "", "graph input"), (7, "Softmax", "normalised over"), (9, "Softmax", "normalised over"), (5, "Loop", "normalised over")]
+        [(3, "", "graph input"), (7, "Softmax", "normalised over"), (9, "Softmax", "normalised over"),
+         (5, "Loop", "normalised over")]
     )]  # fmt: skip  # a list
     assert [(r.why, r.op, r.axes, r.channels, r.example) for r in kept_rows(kept)] == [
         ("normalised over", "Softmax", 2, 16, "w1 axis 0"),

@@ -9,7 +9,7 @@ MUTANTS = [
     ("gemm", "silent and n.tensor(2).silent and n.spans(2, out)", "silent and n.tensor(2).silent"),
     ("gemm", '_contract(n, v["k"])', "pass"),
     ("gemm", '(*out, v["k"])', 'tuple(out)'),
-    ("gemm", "n.is_weight(1) and _rows_silent", "_rows_silent"),
+    ("gemm", "n.tensor(1).silent and _rows_silent", "_rows_silent"),
     ("matmul", "n.tie(left[-1], right[-2])", "pass"),
     ("matmul", "_contract(n, left[-1])", "pass"),
     ("matmul", '"consumer", "producer"', '"producer", "consumer"'),

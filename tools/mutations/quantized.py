@@ -1,0 +1,27 @@
+"""Deliberate errors in the rules of quantised operators."""
+
+MUTANTS = [
+    ("rests", "found.rest == zero", "found.rest"),
+    ("stored_at_rest", "n.rest(place, int(zero))", "True"),
+    ("zero_of", "str(numbers.pop()) if len(numbers) == 1 else None", "str(numbers.pop())"),
+    ("quantised", "silent and zero == NOUGHT", "silent"),
+    ("tie_vector", "n.tie(axes[0], axis)", "pass"),
+    ("tie_vector", "n.role(place, *[role] * len(n.axes(place)))", "pass"),
+    ("_tie_blocks", "product((blocks, within))", "product((within, blocks))"),
+    ("_tie_blocks", 'n.keep([axis, blocks], "a last block that is not full")', "pass"),
+    ("quantize", 'f"{zero}{grain}"', "zero"),
+    ("quantize", "quantised(out, zero, silent)", "quantised(out, zero, False)"),
+    ("dequantize", "(silent or same or others)", "True"),
+    ("dequantize", "(silent and uniform(n, 2, zero))", "silent"),
+    ("dynamic_quantize", "computed(name) if silent and name else None", "None"),
+    ("range_is_free", "n.keep(n.axes(place), ", "n.keep((), "),
+    ("matmul_integer", "rests(n, 0, zero_of(n, 2))", "True"),
+    ("integer_product", " and uniform(n, zeros[1], zero[1])", ""),
+    ("integer_product", "tie_vector(n, b[-1], zeros[1], zeros[1])", "pass"),
+    ("conv_integer", "1: stored_at_rest(n, 1, zero[1])", "1: False"),
+    ("qlinear_conv", "tie_vector(n, n.axes(3)[0], 4, 5)", "pass"),
+    ("qlinear_conv", "uniform(n, 5, w_zero)", "True"),
+    ("qlinear_conv", "(0, 3, 8)", "(0, 3)"),
+    ("qlinear_matmul", "tie_vector(n, b[-1], 4, 5)", "pass"),
+    ("qlinear_matmul", "0: rests(n, 0, a_zero), 1: stored_at_rest(n, 3, b_zero)", "0: True, 1: True"),
+]

@@ -1,0 +1,25 @@
+"""Deliberate errors in the rules of recurrent layers."""
+
+MUTANTS = [
+    ("lstm", "through=(1, 2)", "through=(1,)"),
+    ("lstm", "through=(1, 2)", "through=(2,)"),
+    ("gru", "gates=3", "gates=1"),
+    ("gru", "through=(1,)", "through=(0,)"),
+    ("rnn", "through=(0,)", "through=()"),
+    ("recurrent", '"d (two g h)"', '"d (h two g)"'),
+    ("recurrent", '"d (three h)"', '"d (h three)"'),
+    ("recurrent", '"d (g h) h"', '"d (h g) h"'),
+    ("recurrent", '"d (g h) i"', '"d (h g) i"'),
+    ("recurrent", "n.is_filled_with_zeros(place)", "False"),
+    ("recurrent", '_contract(n, 1, v["i"]', '_contract(n, 1, v["t"]'),
+    ("recurrent", '_contract(n, 2, v["h"]', '_contract(n, 2, v["t"]'),
+    ("recurrent", '{"hidden_size": v["h"]}', "{}"),
+    ("recurrent", "omit=omit, ", ""),
+    ("recurrent", '(*steps, v["h"])', "steps"),
+    ("recurrent", 'whole = (v["b"], v["t"], v["d"], v["h"])', 'whole = (v["b"], v["d"], v["t"], v["h"])'),
+    ("recurrent", 'last = (v["b"], v["d"], v["h"])', 'last = (v["d"], v["b"], v["h"])'),
+    ("_silent", "k % width in through", "k in through"),
+    ("_silent", "n.tensor(place).silent for place in given", "True for place in given"),
+    ("_roles", 'n.role(2, "", "producer", "consumer")', 'n.role(2, "", "producer", "producer")'),
+    ("", '"softsign"}', '"softsign", "sigmoid"}'),
+]
