@@ -10,7 +10,7 @@ import click
 
 # The names of registries, written out so that --help need not import them; a test holds them equal.
 CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random")
-RECOVERIES = ("none", "mean")
+RECOVERIES = ("auto", "none", "mean", "least-squares")
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
 DECIDED = (
     "ratio", "threshold", "top_k", "criterion", "scope", "steps", "round_to", "min_channels", "max_ratio", "include",
@@ -189,9 +189,17 @@ _DECORATORS = (
     click.option(
         "--recover",
         type=click.Choice(RECOVERIES),
-        default="mean",
+        default="auto",
         show_default=True,
-        help="Repair without training; mean: move what removed channels gave on average into the biases.",
+        help="Repair without training; mean: move what removed channels gave on average into the biases; "
+        "least-squares: refit each layer on the channels that it keeps; auto: least squares, on made-up samples without --calibrate.",
+    ),
+    click.option(
+        "--calibrate",
+        "calibration",
+        type=_FILE,
+        metavar="DATA.npz",
+        help="Unlabelled samples for the repair: one array per input; some 256 are enough.",
     ),
     click.option(
         "--eval",

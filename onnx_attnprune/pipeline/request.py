@@ -30,9 +30,10 @@ class Request:
     settings: Settings
     round_to: int | None = None
     provider: str = "cpu"
-    recover: str = "none"
+    recover: str = "auto"
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     evaluation: Path | None = None
+    calibration: Path | None = None
     plan: Path | None = None
     from_plan: Path | None = None
     report: Path | None = None

@@ -13,9 +13,9 @@ from onnx_attnprune.evaluate.metrics import Classification
 from onnx_attnprune.evaluate.selfcheck import SelfCheck, check_equivalence, check_structure
 from onnx_attnprune.graph import ModelProto, as_float32, float_type, index_limits, parameter_count, write_model
 from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
+from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.source import Shapes, Source, one_sample, read
-from onnx_attnprune.recovery import recover
 from onnx_attnprune.report import Change, Outputs, Repair, Report, advice, begin, check_outputs
 from onnx_attnprune.report import to_json as report_json
 from onnx_attnprune.runtime import resolve_provider
@@ -43,7 +43,9 @@ def prune_file(request: Request, tell: Tell = lambda _: None) -> Report:
     subclass of AttnPruneError for everything that can go wrong.
     """
     paths = [p for p in (request.output, request.plan, request.report) if p is not None]
-    check_outputs(paths, [p for p in (request.model, request.from_plan, request.evaluation) if p is not None])
+    check_outputs(
+        paths, [p for p in (request.model, request.from_plan, request.evaluation, request.calibration) if p is not None]
+    )
     resolve_provider(request.provider)
     clock = Clock(tell)
     with Outputs() as outputs:
@@ -112,7 +114,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         with clock.stage("accuracy"):
             unrepaired = accuracy_of(as_float32(pruned) if check.in_float32 else pruned, given, setup, folder)
     with clock.stage("repair"):
-        recovery = recover(request.recover, work.analysis, work.alive, pruned)
+        recovery = repair(request, source, work, pruned)
     with clock.stage("write"):
         staged, size = outputs.put_model(recovery.model, output)
         _put_plan(request, work, outputs)

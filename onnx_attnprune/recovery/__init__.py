@@ -1,11 +1,11 @@
 """Repair of a pruned model without training: `RECOVERIES` lists the methods, `recover` runs one by name."""
 
 from onnx_attnprune.recovery import compensate, layouts, least_squares, through
-from onnx_attnprune.recovery.calibration import Calibration, Inputs, procedural
+from onnx_attnprune.recovery.calibration import Calibration, Inputs, in_batches, procedural
 from onnx_attnprune.recovery.ranges import likely_range
 from onnx_attnprune.recovery.registry import RECOVERIES, Recovery, recover
 
-__all__ = ["RECOVERIES", "Calibration", "Inputs", "Recovery", "likely_range", "procedural", "recover"]
+__all__ = ["RECOVERIES", "Calibration", "Inputs", "Recovery", "in_batches", "likely_range", "procedural", "recover"]
 
 # Importing a file registers what it holds: methods, and what carries means through operators.
 METHODS = (compensate, least_squares)

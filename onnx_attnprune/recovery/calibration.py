@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +15,22 @@ Feeds = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Unlabelled samples: one array an input, samples on the first axis of each (`fixed`: the model's inputs have no
-    batch axis that is free, so a batch is exactly that many samples). `foreign`: not from the model's own domain."""
+    """Unlabelled samples, as the feeds of one run after another. `foreign`: not from the model's own domain."""
 
-    feeds: Mapping[str, Array]
+    runs: tuple[Feeds, ...]
     source: str
     foreign: bool
-    fixed: int | None = None
 
-    @property
-    def size(self) -> int:
-        """How many samples there are."""
-        return min((len(a) for a in self.feeds.values()), default=0)
 
-    def batches(self, batch: int = 16) -> Iterator[Feeds]:
-        """The samples in order; a rest that does not fill a fixed batch is left out."""
-        step = self.fixed or batch
-        stop = self.size - self.size % step if self.fixed else self.size
-        for start in range(0, stop, step):
-            yield {name: a[start : start + step] for name, a in self.feeds.items()}
+def in_batches(feeds: Feeds, batch: int, source: str) -> Calibration:
+    """The user's samples, on the first axis of every array, `batch` at a time.
+
+    A rest is left out, since a model may take whole batches only (but where there is nothing else).
+    """
+    size = min((len(a) for a in feeds.values()), default=0)
+    stop = size - size % batch if size >= batch else size
+    runs = tuple({name: a[k : k + batch] for name, a in feeds.items()} for k in range(0, stop, batch))
+    return Calibration(runs, f"{stop} samples of {source}", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +51,45 @@ RANGES = (UNIT, SIGNED, WHITENED, BYTES)
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The inputs of a model: one shape an input (batch axis included), its type, and for an integer input how many rows
-    the table has that it reads. `fixed`: the size of the batch axis where it is not free."""
+    """The inputs of a model: the shape of each in one run (a batch of `batch` samples), its type, and for an integer
+    input how many rows the table has that it reads."""
 
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, np.dtype[Any]]
     limits: Mapping[str, int]
-    fixed: int | None = None
+    batch: int
 
 
 def procedural(inputs: Inputs, samples: int, pixels: Range, seed: int = 0) -> Calibration:
     """Samples made without data: images of blurred noise, of 1/f noise and of rectangles, in the range `pixels`; 1/f
     noise along time or features; random token ids, with masks that end at random places."""
     rng = np.random.default_rng(seed)
-    count = samples if inputs.fixed is None else -(-samples // inputs.fixed) * inputs.fixed
-    lengths = rng.random(count) * 0.75 + 0.25
-    feeds = {}
-    for name, shape in inputs.shapes.items():
-        dtype, whole = inputs.dtypes[name], (count, *shape[1:])
-        if np.issubdtype(dtype, np.floating) or "float" in dtype.name:
-            feeds[name] = (_images(whole, pixels, rng) if len(shape) > 3 else _pink(whole, 1, rng)).astype(dtype)
-        elif dtype == np.bool_ or "mask" in name.lower():
-            feeds[name] = _inside(whole, lengths).astype(dtype)
-        else:
-            feeds[name] = rng.integers(0, inputs.limits.get(name, 100), size=whole).astype(dtype)
+    count = max(1, -(-samples // inputs.batch))
+    runs = tuple(_run(inputs, pixels, rng) for _ in range(count))
     images = any(len(shape) > 3 for shape in inputs.shapes.values())
-    told = f"{count} procedural samples" + (f", images in the range {pixels.name}" if images else "")
-    return Calibration(feeds, told, True, inputs.fixed)
+    told = f"{count * inputs.batch} procedural samples" + (f", images in the range {pixels.name}" if images else "")
+    return Calibration(runs, told, True)
+
+
+def _run(inputs: Inputs, pixels: Range, rng: np.random.Generator) -> Feeds:
+    feeds: dict[str, Array] = {}
+    lengths: dict[int, NDArray[np.float64]] = {}  # masks of one run end at the same places
+    for name, shape in inputs.shapes.items():
+        dtype, first = inputs.dtypes[name], shape[0] if shape else 1
+        if np.issubdtype(dtype, np.floating) or "float" in dtype.name:
+            feeds[name] = _floats(shape, pixels, rng).astype(dtype)
+        elif dtype == np.bool_ or "mask" in name.lower():
+            ends = lengths.setdefault(first, rng.random(first) * 0.75 + 0.25)
+            feeds[name] = _inside(shape, ends).astype(dtype)
+        else:
+            feeds[name] = rng.integers(0, inputs.limits.get(name, 100), size=shape).astype(dtype)
+    return feeds
+
+
+def _floats(shape: tuple[int, ...], pixels: Range, rng: np.random.Generator) -> Array:
+    if len(shape) > 3:
+        return _images(shape, pixels, rng)
+    return _pink(shape, 1, rng) if len(shape) > 1 else rng.standard_normal(shape)
 
 
 def _inside(shape: tuple[int, ...], lengths: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -41,7 +41,7 @@ def refit(
 
     Edits `pruned` in place. Raises SettingsError without calibration samples.
     """
-    if calibration is None or not calibration.size:
+    if calibration is None or not calibration.runs:
         raise SettingsError("least squares needs samples to fit on (--calibrate)")
     jobs, notes = jobs_of(analysis, alive)
     ridge = RIDGE_FOREIGN if calibration.foreign else RIDGE
@@ -56,7 +56,7 @@ def refit(
                 biases.add(shift_of(analysis, job.consumer, found.shift[job.consumer.outputs]))
             done += len(shared)
     total = len(jobs) + len(notes)
-    return Recovery(pruned, "least-squares", total, done, (*notes, f"repaired on {calibration.source}"))
+    return Recovery(pruned, f"least squares on {calibration.source}", total, done, tuple(notes))
 
 
 def _waves(jobs: Sequence[Job]) -> Iterator[list[Job]]:
@@ -140,7 +140,7 @@ def _kept_columns(consumer: Consumer, view: View) -> BoolArray:
 def gather(
     model: ModelProto, views: Sequence[View], calibration: Calibration, seed: int = 0
 ) -> dict[View, list[tuple[Moments, Moments]]]:
-    """For each view and group the moments of its rows: of three quarters of the batches, and of the others.
+    """For each view and group the moments of its rows: of three quarters of the runs, and of the others.
 
     The model runs once over the samples.
     """
@@ -148,12 +148,10 @@ def gather(
     session = Session(with_outputs(model, names))
     rng = np.random.default_rng(seed)
     sums = {v: [(Gathering(v.columns), Gathering(v.columns)) for _ in range(v.groups)] for v in views}
-    batch = max(1, min(16, calibration.size // 4))
-    count = max(1, calibration.size // (calibration.fixed or batch))
-    for k, feeds in enumerate(calibration.batches(batch)):
+    for k, feeds in enumerate(calibration.runs):
         found = session.run(feeds, names)
         for view in views:
-            wanted = -(-max(ROWS_PER_COLUMN * view.columns, LEAST_ROWS) // count)
+            wanted = -(-max(ROWS_PER_COLUMN * view.columns, LEAST_ROWS) // len(calibration.runs))
             for pair, rows in zip(sums[view], rows_of(view, found[view.data], wanted, rng), strict=True):
                 pair[k % 4 == 3].add(rows)
     return {v: [(a.moments(), b.moments()) for a, b in pairs] for v, pairs in sums.items()}

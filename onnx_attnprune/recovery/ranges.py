@@ -33,7 +33,7 @@ def likely_range(analysis: Analysis, inputs: Inputs) -> Range:
     found: dict[float, Range] = {}
     for pixels in RANGES:
         total = []
-        for feeds in procedural(inputs, SAMPLES, pixels).batches(8):
+        for feeds in procedural(inputs, SAMPLES, pixels).runs:
             total.append(session.run(feeds, [norm.inputs[0]])[norm.inputs[0]])
         x = np.concatenate(total).astype(np.float64)
         axes = tuple(k for k in range(x.ndim) if k != 1)
