@@ -302,17 +302,18 @@ class Space:
             self.keep(axis, Reason(why))
 
     def _align_concat(self, a: Axis, b: Axis) -> Iterator[tuple[Axis, Axis]]:
-        if isinstance(a, Concat) and isinstance(b, Concat):
-            pairs = list(zip(a.parts, b.parts, strict=False))
-            same = list(itertools.takewhile(lambda pair: pair[0].size == pair[1].size, pairs))
-            if same:
-                yield concat(a.parts[len(same) :]), concat(b.parts[len(same) :])
-                yield from reversed(same)
-                return
-        at = min(x.parts[0].size for x in (a, b) if isinstance(x, Concat))
-        (a_left, a_right), (b_left, b_right) = self.split(a, at), self.split(b, at)
-        yield a_right, b_right
-        yield a_left, b_left
+        """Pieces of equal size, the last ones first; a part that reaches over the end of its opposite is split."""
+        todo = [list(reversed(x.parts)) if isinstance(x, Concat) else [x] for x in (a, b)]
+        pairs = []
+        while todo[0]:
+            pair = [rest.pop() for rest in todo]
+            width = min(part.size for part in pair)
+            for k, part in enumerate(pair):
+                if part.size > width:
+                    pair[k], rest = self.split(part, width)
+                    todo[k].append(rest)
+            pairs.append((pair[0], pair[1]))
+        yield from reversed(pairs)
 
     def _align_product(self, a: Product, b: Product) -> Iterator[tuple[Axis, Axis]]:
         p, q = a.parts[0], b.parts[0]

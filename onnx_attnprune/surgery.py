@@ -21,6 +21,7 @@ from onnx_attnprune.graph import (
     empty_like,
     fill_tensor,
     integers_tensor,
+    names_read,
     nodes_of,
     set_attribute,
     set_constant,
@@ -141,7 +142,7 @@ def _edited(analysis: Analysis, alive: Mapping[int, BoolArray], edit: Edit) -> M
         _consumer(consumers, use).input[use.place] = copies[key]
     unread = {use.tensor for use in cuts.uses}
     if unread:
-        unread -= {name for n in model.graph.node for name in _names_read(n)} | {o.name for o in graph.outputs}
+        unread -= {name for n in model.graph.node for name in names_read(n)} | {o.name for o in graph.outputs}
     for tensor in graph.model.graph.initializer:
         removed = cuts.whole.get(tensor.name)
         if removed is not None:
@@ -173,15 +174,6 @@ def first_output(names: Iterable[str]) -> str:
 
 def _consumer(consumers: Mapping[str, NodeProto], use: Use) -> NodeProto:
     return consumers[use.consumer]
-
-
-def _names_read(node: NodeProto) -> Iterator[str]:
-    yield from node.input
-    for a in node.attribute:
-        for outer in [a.g, *a.graphs] if a.HasField("g") or a.graphs else []:
-            for body in bodies_of(outer):
-                yield from (name for inner in body.node for name in inner.input)
-                yield from (v.name for v in body.output)
 
 
 def _fresh(name: str, graph: Graph) -> str:

@@ -163,44 +163,6 @@ def test_an_input_of_unknown_rank() -> None:
     assert not analysis.groups
 
 
-def test_branches_that_read_from_outside() -> None:
-    """h is read inside of the branches of an If, by name only; or in one of the two, or handed out as it is."""
-    choose = "m = ReduceMax <keepdims=0> (x) c = Greater (m, zero)"
-    for one, two in (("ta = Relu (h)", "tb = Neg (h)"), ("ta = Identity (h)", "u = Neg (h) tb = Tan (u)")):
-        body = f"""{choose} t = If (c) <then_branch = a () => (float[K, 5, 9, 7] ta) {{ {one} }},
-        else_branch = b () => (float[K, 5, 9, 7] tb) {{ {two} }}>"""
-        check(net(body, "float zero = {0.0}", opset=17), FREE)
-
-
-def test_a_body_inside_of_a_body() -> None:
-    """h is read two bodies deep, d in the other branch: the result has the channels of both."""
-    inner = "t2 = If (c) <then_branch = a2 () => (float[K, 5, 9, 7] u1) { u1 = Relu (h) }, else_branch = b2 () => (float[K, 5, 9, 7] u2) { u2 = Neg (h) }>"
-    body = f"""m = ReduceMax <keepdims=0> (x) c = Greater (m, zero) d = Conv (p, q)
-    t = If (c) <then_branch = a () => (float[K, 5, 9, 7] t2) {{ {inner} }}, else_branch = b () => (float[K, 5, 9, 7] tb) {{ tb = Neg (d) }}>"""
-    analysis = check(net(body, "float zero = {0.0}, float[5,4,1,1] q", opset=17), FREE)
-    assert "q" in {m.slot.tensor for g in analysis.groups if g.name == "w" for m in g.members}
-
-
-def test_a_loop_over_channels() -> None:
-    """The state starts as h, and the body adds a constant of the outer graph to it."""
-    body = """t = Loop (three, yes, h) <body = l (int64 i, bool go, float[K, 5, 9, 7] a) => (bool more, float[K, 5, 9, 7] z)
-    { more = Identity (go) s = Add (a, c) z = Relu (s) }> d = Add (p, e)"""
-    tail = "u = Conv (t, v) w1 = Conv (d, o) y = Add (u, w1)"
-    model = net(body, "int64 three = {3}, bool yes = {1}, float[5,1,1] c, float[4,1,1] e, float[2,4,1,1] o", tail=tail, opset=17)
-    analysis = check(model, FREE)
-    assert "c" in {m.slot.tensor for g in analysis.groups if g.name == "w" for m in g.members}
-
-
-def test_an_unknown_operator_with_a_body_keeps_what_that_reads() -> None:
-    body = "c = Greater (m, zero) t = If (c) <then_branch = a () => (float[K, 5, 9, 7] ta) { ta = Relu (h) }, else_branch = b () => (float[K, 5, 9, 7] tb) { tb = Neg (d) }>"
-    model = net(f"m = ReduceMax <keepdims=0> (x) d = Conv (p, q) {body}", "float zero = {0.0}, float[5,4,1,1] q", opset=17)
-    (node,) = (n for n in model.graph.node if n.op_type == "If")
-    node.op_type, node.domain = "Perhaps", "far.away"
-    analysis = analyzed(model, HELD)
-    assert_kept(analysis, "w", 0, "Perhaps", "no rule for far.away.Perhaps")
-    assert_kept(analysis, "q", 0, "Perhaps", "no rule for far.away.Perhaps")
-
-
 def test_four_bits() -> None:
     """Two channels share a byte: such a constant is kept, with its neighbours."""
     model = net("k = Cast <to=1> (q) g = Mul (k, f) t = Conv (h, g)", "float f = {0.2}, float[6,5,1,1] q", v="float[2,6,1,1] v")

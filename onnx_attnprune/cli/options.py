@@ -192,7 +192,8 @@ _DECORATORS = (
         default="auto",
         show_default=True,
         help="Repair without training; mean: move what removed channels gave on average into the biases; "
-        "least-squares: refit each layer on the channels that it keeps; auto: least squares, on made-up samples without --calibrate.",
+        "least-squares: refit each layer on the channels that it keeps; auto: that, on made-up samples where "
+        "--calibrate gives none.",
     ),
     click.option(
         "--calibrate",

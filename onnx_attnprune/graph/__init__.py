@@ -36,9 +36,10 @@ from onnx_attnprune.graph.model import (
     bodies_of,
     constant_tensor,
     named_size,
+    names_read,
     nodes_of,
 )
-from onnx_attnprune.graph.reading import external_files, inline_functions, parse_model, read_model, sha256
+from onnx_attnprune.graph.reading import external_files, in_order, inline_functions, parse_model, read_model, sha256
 from onnx_attnprune.graph.writing import check_writable, pieces, serialized, write_bytes, write_model
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "external_files",
     "fill_tensor",
     "float_type",
+    "in_order",
     "index_limits",
     "infer_outputs",
     "inline_functions",
@@ -67,6 +69,7 @@ __all__ = [
     "integers_tensor",
     "interface_change",
     "named_size",
+    "names_read",
     "new_node",
     "nodes_of",
     "parameter_count",

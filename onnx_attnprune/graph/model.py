@@ -111,6 +111,16 @@ def bodies_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from bodies_of(inner)
 
 
+def names_read(node: NodeProto) -> Iterator[str]:
+    """Names that a node or a body of it reads."""
+    yield from node.input
+    for a in node.attribute:
+        for outer in _graphs_of(a):
+            for body in bodies_of(outer):
+                yield from (name for inner in body.node for name in inner.input)
+                yield from (v.name for v in body.output)
+
+
 def _flattened(graph: onnx.GraphProto) -> Iterator[tuple[NodeProto, bool]]:
     """Nodes in the order in which their operands become known: a body's before the node that it belongs to. True marks
     a node that is only entered: its bodies follow, then the node itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import mmap
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
 from onnx_attnprune.errors import ModelError
-from onnx_attnprune.graph.model import DEFAULT_DOMAINS, all_tensors
+from onnx_attnprune.graph.model import DEFAULT_DOMAINS, all_tensors, bodies_of, names_read
 
 OLDEST_OPSET = 7
 
@@ -33,7 +34,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelProto:
     except OSError as error:
         raise ModelError(f"{path}: can't be read: {error.strerror}") from None
     _read_external(model, path)
-    return inline_functions(model)
+    return in_order(inline_functions(model))
 
 
 @contextmanager
@@ -76,6 +77,55 @@ def inline_functions(model: ModelProto) -> ModelProto:
     from onnx import inliner
 
     return inliner.inline_local_functions(model)
+
+
+def in_order(model: ModelProto) -> ModelProto:
+    """The same model with every node behind those that it reads from; itself where they stand so already.
+
+    ONNX asks for this order, but ONNX Runtime and some converters (to float16, with float32 inputs) do without it.
+    Raises ModelError for nodes that read from each other in a circle.
+    """
+    if _is_ordered(model.graph):
+        return model
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for body in bodies_of(copy.graph):
+        _sort(body)
+    return copy
+
+
+def _is_ordered(graph: onnx.GraphProto) -> bool:
+    made = {name for node in graph.node for name in node.output}
+    for node in graph.node:
+        if not made.isdisjoint(names_read(node)):
+            return False
+        made.difference_update(node.output)
+    return True
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Each node as soon as all that it reads is made, those that stand first first."""
+    makers = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
+    needs = [{makers[name] for name in names_read(node) if name in makers} for node in graph.node]
+    readers: dict[int, list[int]] = {}
+    for k, before in enumerate(needs):
+        for maker in before:
+            readers.setdefault(maker, []).append(k)
+    ready = [k for k, before in enumerate(needs) if not before]
+    order: list[int] = []
+    while ready:
+        k = heapq.heappop(ready)
+        order.append(k)
+        for reader in readers.get(k, ()):
+            needs[reader].discard(k)
+            if not needs[reader]:
+                heapq.heappush(ready, reader)
+    if len(order) < len(needs):
+        stuck = graph.node[min(set(range(len(needs))) - set(order))]
+        raise ModelError(f"node {stuck.name or next(iter(stuck.output), '')!r} waits for its own result")
+    nodes = [graph.node[k] for k in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _read_external(model: ModelProto, path: Path) -> None:

@@ -25,8 +25,8 @@ def _same(n: View, one: Tensor | None, other: Tensor | None) -> Tensor:
     a, b = (None if t is None else t.axes for t in (one, other))
     if one is None or other is None or a is None or b is None or len(a) != len(b):
         # Of what rank the result is only the run can tell: what reads it is refused, not the branches.
-        for axes in (a, b):
-            n.keep(axes or (), "of another rank in the other branch, or of none that is known")
+        for known in (a, b):
+            n.keep(known or (), "of another rank in the other branch, or of none that is known")
         return Tensor(None, next((t.dtype for t in (one, other) if t is not None and t.dtype), 0))
     axes: list[Axis] = []
     for x, y in zip(a, b, strict=True):

@@ -138,4 +138,3 @@ def where(n: View) -> Effect:
     out = n.broadcast(0, 1, 2)
     silent = all(n.tensor(p).silent and n.spans(p, out) for p in (1, 2))
     return Effect((n.out(out, dtype=n.tensor(1).dtype, silent=silent),))
-

@@ -53,7 +53,7 @@ def _minimum(*args: Any) -> Any:
     return min(args)
 
 
-for _name, _fn in {
+POINTWISE: dict[str, Callable[..., Any]] = {
     "Identity": lambda a: a, "Add": lambda a, b: a + b, "Sub": lambda a, b: a - b, "Mul": lambda a, b: a * b,
     "Neg": lambda a: -a, "Abs": abs, "Floor": lambda a: float(math.floor(a)), "Ceil": lambda a: float(math.ceil(a)),
     "Round": lambda a: float(round(a)), "Sqrt": math.sqrt, "Pow": lambda a, b: a**b, "Max": _maximum, "Min": _minimum,
@@ -61,7 +61,8 @@ for _name, _fn in {
     "GreaterOrEqual": lambda a, b: a >= b, "LessOrEqual": lambda a, b: a <= b, "Not": lambda a: not a,
     "And": lambda a, b: a and b, "Or": lambda a, b: a or b, "Where": lambda c, a, b: a if c else b,
     "Mod": lambda a, b: a % b, "Reciprocal": lambda a: 1.0 / a,
-}.items():  # fmt: skip  # a table
+}  # fmt: skip  # a table
+for _name, _fn in POINTWISE.items():
     fold(_name)(_pointwise(_fn))
 
 
@@ -138,7 +139,7 @@ def _expand(node: Node, xs: Sequence[Values], dtype: int) -> Values | None:
     if terms(xs[1]) or xs[1].size > 1:
         return None
     shape = np.broadcast_shapes(xs[0].shape, tuple(int(s) for s in xs[1]))
-    return np.broadcast_to(xs[0], shape).copy()
+    return np.array(np.broadcast_to(xs[0], shape))
 
 
 @fold("Range")
@@ -150,14 +151,19 @@ def _range(node: Node, xs: Sequence[Values], dtype: int) -> Values | None:
     return as_values(found) if found.size <= LARGEST else None
 
 
-@fold("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin")
+REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "ReduceProd": lambda a, b: a * b, "ReduceSum": lambda a, b: a + b, "ReduceMax": _maximum, "ReduceMin": _minimum,
+}  # fmt: skip  # a table
+
+
+@fold(*REDUCTIONS)
 def _reduce(node: Node, xs: Sequence[Values], dtype: int) -> Values | None:
     if xs[0].ndim != 1:
         return None
-    pairs = {"ReduceProd": lambda a, b: a * b, "ReduceSum": lambda a, b: a + b, "ReduceMax": max, "ReduceMin": min}
+    combine = REDUCTIONS[node.op]
     flat = list(xs[0])
     total = flat[0] if flat else 1
     for element in flat[1:]:
-        total = apply(pairs[node.op], total, element)
+        total = apply(combine, total, element)
     out = as_values(total)
     return out.reshape(1) if node.attr("keepdims", 1) else out.reshape(())

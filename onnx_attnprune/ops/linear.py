@@ -95,4 +95,3 @@ def _axis_silent(n: View, k: int, whole: tuple[Axis, ...], left: tuple[Axis, ...
     in_left = back != 1 and len(left) >= back and left[-back] != ONE
     in_right = back != 2 and len(right) >= back and right[-back] != ONE
     return (in_left and n.tensor(0).silent) or (in_right and n.tensor(1).silent)
-

@@ -91,9 +91,7 @@ def _now(element: Any) -> int:
     return int(getattr(element, "value", element))
 
 
-def _range(
-    n: View, axis: Axis, start: int, end: int, step: int, late: bool
-) -> tuple[Axis, Axis | None, Axis | None]:
+def _range(n: View, axis: Axis, start: int, end: int, step: int, late: bool) -> tuple[Axis, Axis | None, Axis | None]:
     """The axis that a slice leaves, and the axes whose sizes are its start and its end (None: nothing to restate)."""
     size = axis.size
     indices = range(size)[slice(start, end if step > 0 or end >= -size else None, step)]
@@ -179,4 +177,3 @@ def _padded(n: View, axis: Axis, low: int, high: int) -> tuple[Axis, Axis | None
     n.keep(axis, "padded")
     late = (axis,) if n.space.is_dynamic(axis) else ()
     return n.positions(axis.size + low + high, late), None, None
-

@@ -25,10 +25,9 @@ def likely_range(analysis: Analysis, inputs: Inputs) -> Range:
     guess = UNIT if 1 in (images[0][1], images[0][-1]) else WHITENED
     norm = next((n for n, _ in analysis.effects if n.op == "BatchNormalization" and not n.domain), None)
     constants = Constants(analysis)
-    stored = [constants.array(norm.inputs[k]) for k in (3, 4)] if norm is not None else []
-    if norm is None or any(s is None for s in stored) or not (stored[1] > 0).all():  # type: ignore[operator]  # no None left
+    mean, variance = (None, None) if norm is None else (constants.array(norm.inputs[k]) for k in (3, 4))
+    if norm is None or mean is None or variance is None or not np.all(variance > 0):
         return guess
-    mean, variance = (np.asarray(s) for s in stored)
     session = Session(with_outputs(analysis.graph.model, [norm.inputs[0]]))
     found: dict[float, Range] = {}
     for pixels in RANGES:

@@ -9,7 +9,7 @@ from onnx_attnprune.errors import SettingsError
 from onnx_attnprune.grouping import Analysis, alive_of
 from onnx_attnprune.scoring import CRITERIA, DEFAULT, Scores, criterion, score
 
-from .test_blocks import CHAIN, chain, filled, received
+from .test_blocks import CHAIN, chain, filled, ragged, received
 
 PLAIN = """<ir_version: 8, opset_import: ["": 17]>
 g (float[N,3] x) => (float[N,4] y) <float[5,3] w1, float[5] b1, float[4,5] w2> {
@@ -61,9 +61,15 @@ def test_attention_literal_is_the_formula_shifted():
     alpha = np.exp(a["w1"]) / np.exp(a["w1"]).sum(1, keepdims=True)
     raw = (alpha * a["w1"]).sum(1)
     assert raw.min() < 0
-    np.testing.assert_allclose(
-        score(analysis, "attention-literal").normalized[0], (raw - raw.min()) / np.ptp(raw), rtol=1e-5, atol=1e-6
-    )
+    scores = score(analysis, "attention-literal")
+    np.testing.assert_allclose(scores.normalized[0], (raw - raw.min()) / np.ptp(raw), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores.comparable[0], over_mean(raw - raw.min()), rtol=1e-5, atol=1e-6)
+
+
+def test_attention_literal_skips_what_a_shorter_row_lacks():
+    found = CRITERIA["attention-literal"]([ragged()], np.random.default_rng(0))
+    rows = [np.array([3.0, 4]), np.array([1.0, 2, 5, 6])]
+    np.testing.assert_allclose(found, [np.exp(r) @ r / np.exp(r).sum() for r in rows], rtol=1e-5)
 
 
 def test_attention_is_what_the_consumer_attends_to_times_the_strength():

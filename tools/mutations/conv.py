@@ -13,7 +13,7 @@ MUTANTS = [
     ("conv_transpose", 'v["o"], *kernel', "*kernel"),
     ("pool", 'n.keep(x[2:], "space of a pooling window")', "pass"),
     ("pool", "n.tensor(0).silent", "False"),
-    ("pool", 'n.attr("kernel_shape")', '(1,) * (len(x) - 2)'),
+    ("pool", 'n.attr("kernel_shape")', "(1,) * (len(x) - 2)"),
     ("global_pool", 'n.keep(x[2:], "space of a pooling window")', "pass"),
     ("global_pool", "n.tensor(0).silent", "False"),
     ("global_pool", "*x[:2]", "x[0], n.positions(x[1].size)"),

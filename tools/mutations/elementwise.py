@@ -13,7 +13,7 @@ MUTANTS = [
     ("cast_like", "dtype=n.tensor(1).dtype", "dtype=n.tensor(0).dtype"),
     ("cast_like", "silent=n.tensor(0).silent", "silent=False"),
     ("clip", "and bounds[0] <= 0 <= bounds[1]", ""),
-    ("clip", "bounds[-1] = float(\"nan\")", "pass"),
+    ("clip", 'bounds[-1] = float("nan")', "pass"),
     ("clip", "<= bounds[1]", ""),
     ("additive", "n.broadcast(*range(len(n.node.inputs)))", "n.axes(0)"),
     ("additive", "_all_silent(n, out)", "n.tensor(0).silent"),

@@ -8,7 +8,7 @@ MUTANTS = [
     ("gemm", "broadcast(n.space, [out, n.axes(2)])", "pass"),
     ("gemm", "silent and n.tensor(2).silent and n.spans(2, out)", "silent and n.tensor(2).silent"),
     ("gemm", '_contract(n, v["k"])', "pass"),
-    ("gemm", '(*out, v["k"])', 'tuple(out)'),
+    ("gemm", '(*out, v["k"])', "tuple(out)"),
     ("gemm", "n.tensor(1).silent and _rows_silent", "_rows_silent"),
     ("matmul", "n.tie(left[-1], right[-2])", "pass"),
     ("matmul", "_contract(n, left[-1])", "pass"),

@@ -19,7 +19,7 @@ MUTANTS = [
     ("layer_norm", "n.tensor(0).silent and", "False and"),
     ("layer_norm", "*(n.positions(1) for _ in x[axis:])", ""),
     ("lrn", 'n.keep(n.axes(0)[1:2], "normalised over neighbouring channels")', "pass"),
-    ("lp_norm", "[n.axis_attr(\"axis\", len(n.axes(0)), -1)]", "[]"),
+    ("lp_norm", '[n.axis_attr("axis", len(n.axes(0)), -1)]', "[]"),
     ("mean_variance_norm", 'n.keep(n.axes(0), "divided by a variance, which a silenced channel has none of")', "pass"),
     ("softmax", "-1 if n.opset >= 13 else 1", "-1"),
     ("softmax", "range(axis, len(x))", "[axis]"),
