@@ -13,7 +13,6 @@ checked.
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -59,6 +58,9 @@ class Product:
     size: int = field(compare=False)
     ids: frozenset[int] = field(compare=False, repr=False)
 
+    def __hash__(self) -> int:
+        return hash(self.ids)  # which a frozenset works out once; large trees are keys of dictionaries
+
 
 @dataclass(frozen=True, slots=True)
 class Concat:
@@ -67,6 +69,9 @@ class Concat:
     parts: tuple[Axis, ...]
     size: int = field(compare=False)
     ids: frozenset[int] = field(compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        return hash(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,8 +308,8 @@ class Space:
 
     def _align_concat(self, a: Axis, b: Axis) -> Iterator[tuple[Axis, Axis]]:
         """Pieces of equal size, the last ones first; a part that reaches over the end of its opposite is split."""
-        todo = [list(reversed(x.parts)) if isinstance(x, Concat) else [x] for x in (a, b)]
-        pairs = []
+        todo: list[list[Axis]] = [list(reversed(x.parts)) if isinstance(x, Concat) else [x] for x in (a, b)]
+        pairs: list[tuple[Axis, Axis]] = []
         while todo[0]:
             pair = [rest.pop() for rest in todo]
             width = min(part.size for part in pair)

@@ -15,7 +15,8 @@ from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
 
 INTEGERS = {6, 7, 9, 12, 13}  # those that sizes come in; 8 and 16 bits hold quantised weights
 MOVING = {"Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
-PACKED = {21, 22, 23}  # 4-bit types: two channels share a byte
+PACKED = {21, 22, 23, 25, 26}  # types of 4 and 2 bits: channels share a byte
+ZEROLESS = 24  # float8e8m0, a power of two
 UNSEEN = 97  # a stand-in for a size that nothing states
 GRAPH_INPUT, GRAPH_OUTPUT = "graph input", "graph output"
 
@@ -157,7 +158,9 @@ class _Run:
         if key not in self.slot_of:
             why = None
             if constant.dtype in PACKED:
-                why = Reason("two 4-bit channels share a byte", node.name, node.op)
+                why = Reason("channels of less than 8 bits share a byte", node.name, node.op)
+            elif constant.dtype == ZEROLESS:
+                why = Reason("its element type has no zero to silence a channel with", node.name, node.op)
             elif name in self.graph.repeated or name.rstrip("_") in self.graph.repeated:
                 why = Reason("its name stands for other tensors too, so no plan can name it", node.name, node.op)
             axes = tuple(self.space.var(d, why) for d in constant.dims)
@@ -241,11 +244,12 @@ class _Run:
         if any(d in FLOATS for d in dtypes) and not any(terms(v) for v in values) and any(v.size > 1 for v in values):
             return False
         found = fold(node, values, dtypes[0])
-        if found is None or found.size > LARGEST:
-            return False
-        axes = tuple(self.space.var(d, POSITION) for d in found.shape)
+        results = found if isinstance(found, tuple) else (found,)
         dtype = int(node.attr("to")) if node.op == "Cast" else dtypes[-1] if node.op == "Where" else dtypes[0]
-        self.known[node.outputs[0]] = Tensor(axes, dtype, found)
+        for name, result in zip(node.outputs, results, strict=False):
+            if result is None or result.size > LARGEST:
+                return False
+            self.known[name] = Tensor(tuple(self.space.var(d, POSITION) for d in result.shape), dtype, result)
         return True
 
     def _dtype(self, name: str) -> int:
@@ -367,7 +371,10 @@ class _Run:
                 stands = effect.stands.get(place, (None,) * len(axes))
                 for element, axis, stand in zip(elements, axes, stands, strict=True):
                     late = isinstance(element, Term) and element.dynamic
-                    if late and axis is not None and stand is None and not self._follows(element, axis):
+                    if late and axis is None:
+                        for one in element.axes():
+                            self.space.keep(one, Reason("its size is used as a number", node.name, node.op))
+                    elif late and axis is not None and stand is None and not self._follows(element, axis):
                         self.space.keep(axis, Reason("its size is computed at run time", node.name, node.op))
 
     def _follows(self, element: Term, axis: Axis) -> bool:

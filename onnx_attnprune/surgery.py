@@ -259,7 +259,9 @@ def _restated_input(
     wrong = [s is not None and after(e, space, alive) != s for e, s in zip(elements, sizes, strict=True)]
     # An element that stated its size before the cut only by chance (past the end) is not touched.
     shrunk = _is_cut(analysis, node, alive)
-    if not any(
+    # One that states no size, but that the graph computes from sizes, must stay the number that it was.
+    moved = [s is None and _is_known(e) and _drifts(e, space, alive) for e, s in zip(elements, sizes, strict=True)]
+    if not any(moved) and not any(
         w and a is not None and (space.size(a, alive) != a.size or _drifts(e, space, alive) or (shrunk and now(e) < 0))
         for w, a, e in zip(wrong, axes, elements, strict=True)
     ):
@@ -270,6 +272,10 @@ def _restated_input(
         late = isinstance(element, Term) and element.dynamic
         out.append(stand if late else int(now(element)) if size is None else size)
     return out
+
+
+def _is_known(element: Any) -> bool:
+    return not (isinstance(element, Term) and element.dynamic)
 
 
 def _is_cut(analysis: Analysis, node: Node, alive: Mapping[int, BoolArray]) -> bool:

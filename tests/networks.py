@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -27,7 +28,14 @@ class Grower(Builder):
         self.count += 1
         return f"{kind}{self.count}"
 
-    def add(self, kind: str, operands: list[str], channels: int | None = None, space: Size | None = None, **attributes: object) -> str:
+    def add(
+        self,
+        kind: str,
+        operands: list[str],
+        channels: int | None = None,
+        space: Size | None = None,
+        **attributes: Any,
+    ) -> str:
         """A node, its result remembered; of the first operand's channels and size unless told otherwise."""
         name = self.op(kind, operands, self.fresh(kind.lower()), channels, **attributes)
         self.space[name] = self.space[operands[0]] if space is None else space
@@ -62,7 +70,9 @@ class Grower(Builder):
         per, (h, w) = self.number(1, 4), self.space[x]
         weight = self.weight(f"{name}.weight", self.channels[x], per, 2, 2)
         grown = (2 * h, 2 * w) if h * w < 60 else (h - 1 + 2, w - 1 + 2)
-        return self.add("ConvTranspose", [x, weight], group * per, grown, group=group, strides=[2, 2] if h * w < 60 else [1, 1])
+        return self.add(
+            "ConvTranspose", [x, weight], group * per, grown, group=group, strides=[2, 2] if h * w < 60 else [1, 1]
+        )
 
     def normalised(self, x: str) -> str:
         kind = self.draw(st.sampled_from(["batch", "instance", "group", "layer"]))
@@ -76,7 +86,9 @@ class Grower(Builder):
         if kind != "group" or self.opset < 21:
             return self.add("InstanceNormalization", [x, self.weight(f"{name}.g", n), self.weight(f"{name}.b", n)])
         return self.add(
-            "GroupNormalization", [x, self.weight(f"{name}.g", n), self.weight(f"{name}.b", n)], num_groups=self.divisor(n)
+            "GroupNormalization",
+            [x, self.weight(f"{name}.g", n), self.weight(f"{name}.b", n)],
+            num_groups=self.divisor(n),
         )
 
     def activated(self, x: str) -> str:
@@ -97,7 +109,8 @@ class Grower(Builder):
         return self.add(kind, operands)
 
     def joined(self, x: str) -> str:
-        """With another tensor of the same size: summed (through a convolution where channels differ) or concatenated."""
+        """With another tensor of the same size: summed (through a convolution where channels differ) or
+        concatenated."""
         others = [t for t in list(self.space)[-6:] if self.space[t] == self.space[x]]
         other = self.draw(st.sampled_from(others))
         kind = self.draw(st.sampled_from(["Add", "Mul", "Sub", "Concat", "Min"]))
@@ -167,7 +180,9 @@ class Grower(Builder):
         if h % 2 == 0 and w % 2 == 0 and n < 6 and self.draw(st.booleans()):
             y = self.add("SpaceToDepth", [x], 4 * n, (h // 2, w // 2), blocksize=2)
             z = self.activated(y)
-            return self.add("DepthToSpace", [z], n, (h, w), blocksize=2, mode=self.draw(st.sampled_from(["DCR", "CRD"])))
+            return self.add(
+                "DepthToSpace", [z], n, (h, w), blocksize=2, mode=self.draw(st.sampled_from(["DCR", "CRD"]))
+            )
         out = self.number(1, 6)
         last = self.op("Transpose", [x], self.fresh("last"), n, perm=[0, 2, 3, 1])
         mixed = self.op("MatMul", [last, self.weight(self.fresh("mat"), n, out)], self.fresh("mixed"), out)
@@ -195,9 +210,9 @@ class Grower(Builder):
 
     def layers(self) -> list[Callable[[str], str]]:
         return [
-            self.convolution, self.convolution, self.transposed, self.normalised, self.activated, self.scaled, self.joined,
-            self.joined, self.gated, self.pooled, self.halves, self.sliced, self.gathered, self.shuffled, self.padded,
-            self.tiled, self.laid_out, self.over_channels, self.resampled,
+            self.convolution, self.convolution, self.transposed, self.normalised, self.activated, self.scaled,
+            self.joined, self.joined, self.gated, self.pooled, self.halves, self.sliced, self.gathered,
+            self.shuffled, self.padded, self.tiled, self.laid_out, self.over_channels, self.resampled,
         ]  # fmt: skip  # a list
 
     def finished(self, x: str) -> ModelProto:

@@ -57,11 +57,13 @@ def _values(rng: np.random.Generator, name: str, dims: Sequence[int]) -> Array:
     if name.startswith("var"):
         return rng.uniform(0.5, 1.5, dims)
     fan = int(np.prod(dims[1:])) if len(dims) > 1 else 1
-    return np.asarray(rng.standard_normal(dims)) / np.sqrt(max(fan, 1))
+    values: Array = np.asarray(rng.standard_normal(dims)) / np.sqrt(max(fan, 1))
+    return values
 
 
 def net(
-    body: str, weights: str = "", *, opset: int = 21, x: str = IMAGE, y: str = "float[A, B, C, D] y", w: str = "float[5, 4, 1, 1] w",
+    body: str, weights: str = "", *, opset: int = 21, x: str = IMAGE, y: str = "float[A, B, C, D] y",
+    w: str = "float[5, 4, 1, 1] w",
     v: str = "float[2, 5, 1, 1] v", head: str = "p = Conv (x, w0) h = Conv (p, w, b)", tail: str = "y = Conv (t, v)",
 ) -> ModelProto:  # fmt: skip  # one line a piece of the graph
     """x -> Conv w0 (4 channels) -> Conv w, b (5 channels) = h -> the body, which makes t -> Conv v -> y."""
@@ -97,7 +99,10 @@ class Runner:
         try:
             Session(original, optimisation=Optimisation.NONE, threads=1)
         except ModelError as error:
-            if not any(w in str(error) for w in ("NOT_IMPLEMENTED", "not find an implementation", "Opset", "opset", "layout_ == 0")):
+            if not any(
+                w in str(error)
+                for w in ("NOT_IMPLEMENTED", "not find an implementation", "Opset", "opset", "layout_ == 0")
+            ):
                 raise
             self.by_reference = True
 
@@ -127,7 +132,7 @@ def distance(one: Feeds, other: Feeds) -> float:
         if not a.size:
             continue
         a64, b64 = a.astype(np.float64), b.astype(np.float64)
-        assert np.isfinite(a64).all() and np.isfinite(b64).all(), f"{name}: not finite"
+        assert np.isfinite([*a64.flat, *b64.flat]).all(), f"{name}: not finite"
         worst = max(worst, float(np.abs(a64 - b64).max() / max(np.abs(a64).max(), 1e-30)))
     return worst
 
@@ -198,7 +203,8 @@ def check(
 def pruned_as_masked(
     analysis: Analysis, seed: int, runner: Runner, feeds: Feeds, tolerance: float | None = None
 ) -> Feeds:
-    """The outputs after a random cut; asserts that they are the masked model's, and that the pruned model is in order."""
+    """The outputs after a random cut; asserts that they are the masked model's, and that the pruned model
+    is in order."""
     model, alive = analysis.graph.model, random_masks(analysis, seed)
     pruned, masked = surgery.prune(analysis, alive), surgery.mask(analysis, alive)
     same_interface(model, pruned)
@@ -223,7 +229,8 @@ def analyzed(
 
 
 def check_shapes(analysis: Analysis, runner: Runner, feeds: Feeds) -> None:
-    """Assert that every tensor has in a run the shape that the analysis says it has, but for sizes that it leaves open."""
+    """Assert that every tensor has in a run the shape that the analysis says it has, but for sizes that it
+    leaves open."""
     stated, outer = {}, {o for n in analysis.graph.model.graph.node for o in n.output if o}  # not those of bodies
     for node, effect in analysis.effects:
         for name, tensor in zip(node.outputs, effect.outputs, strict=False):
@@ -266,7 +273,9 @@ def kept(analysis: Analysis) -> dict[tuple[str, int], tuple[str, str]]:
 def assert_kept(analysis: Analysis, tensor: str, axis: int, op: str, why: str) -> None:
     """An axis of a weight is kept because of an operator, for a reason that contains `why`."""
     found = kept(analysis).get((tensor, axis))
-    assert found is not None and found[0] == op and why in found[1], (found, told(analysis))
+    assert found is not None, told(analysis)
+    assert found[0] == op, (found, told(analysis))
+    assert why in found[1], (found, told(analysis))
 
 
 def told(analysis: Analysis) -> str:
@@ -282,3 +291,14 @@ def told(analysis: Analysis) -> str:
 def said(analysis: Analysis, alive: Masks) -> dict[str, list[int]]:
     """Masks as the removed channels of each group."""
     return {g.name: np.flatnonzero(~alive[g.var.id]).tolist() for g in analysis.groups if g.var.id in alive}
+
+
+def cut(analysis: Analysis, **removed: Sequence[int]) -> ModelProto:
+    """The pruned model, from the removed channels by the group's name."""
+    by_name = {g.name: g.id for g in analysis.groups}
+    return surgery.prune(analysis, alive_of(analysis.groups, {by_name[n]: r for n, r in removed.items()}))
+
+
+def stored(model: ModelProto) -> dict[str, Array]:
+    """The initializers by name."""
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}

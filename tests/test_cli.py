@@ -72,7 +72,7 @@ def test_every_option_has_help() -> None:
 
 def test_choices_are_those_of_the_registries() -> None:
     assert set(options.CRITERIA) == set(CRITERIA)
-    assert set(options.RECOVERIES) <= set(RECOVERIES)  # those that need data are not offered yet
+    assert set(options.RECOVERIES) == {"auto", *RECOVERIES}
     assert tuple(_PROVIDERS) == options.PROVIDERS
     choices = {p.name: getattr(p.type, "choices", ()) for p in main.params}
     assert tuple(choices["attention"]) == HEADS
@@ -205,6 +205,10 @@ def evaluated(**arrays: object) -> Callable[[Path], list[object]]:
     return lambda folder: [saved(cnn(), folder), "o.onnx", "--eval", labelled(folder, **arrays)]  # type: ignore[arg-type]  # arrays
 
 
+def calibrated(**arrays: object) -> Callable[[Path], list[object]]:
+    return lambda folder: [saved(cnn(), folder), "o.onnx", "--calibrate", labelled(folder, **arrays)]  # type: ignore[arg-type]  # arrays
+
+
 BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "missing": (3, "in.onnx: no such file", lambda _: ["in.onnx", "o.onnx"]),
     "a folder": (3, "can't be read: Is a directory", lambda f: [f, "o.onnx"]),
@@ -244,6 +248,9 @@ BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "data no zip": (4, "not an .npz file", lambda f: [saved(cnn(), f), "o.onnx", "--eval", file(f, "d.npz", b"no")]),
     "external outside": (3, "lies outside of the model's folder: '../w.bin'", outside),
     "external missing": (3, "'w.bin' of 'w1' is missing", external_missing),
+    "calibration names": (4, "no array x; the model needs x", calibrated(x=None, z=np.zeros((30, 3)))),
+    "calibration unused": (2, "--recover mean looks at no data", model("--calibrate", "d.npz", "--recover", "mean")),
+    "calibration missing": (4, "no such file", model("--calibrate", "none.npz")),
     "provider not there": (9, "has no cuda provider", model("--provider", "cuda")),
     "plan missing": (6, "can't be read", model("--from-plan", "none.json")),
     "plan of another": (6, "made for another model", plan_of_another),

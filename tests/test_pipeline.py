@@ -54,7 +54,7 @@ def test_what_a_run_tells(tmp_path: Path) -> None:
     assert report.macs.before == 12 * 10 * 20 * 27 + 12 * 10 * 36 * 180 + 36 * 7  # of one sample
     assert report.shapes == {"x": (1, 3, 12, 10)}
     assert report.self_check is not None
-    assert report.self_check.inputs == "random inputs (2x3x12x10)"
+    assert report.self_check.inputs == "given samples (2x3x12x10)"
     assert report.self_check.largest < 1e-5
     assert report.drift is not None
     assert (report.drift.samples, report.drift.inputs) == (30, "30 samples of data.npz")
@@ -215,6 +215,21 @@ def test_inputs_that_the_model_does_not_take(tmp_path: Path) -> None:
     assert prune(model, tmp_path, shapes={"x": (2, 3, 4)}).self_check is not None
 
 
+def test_calibration_data_repairs(tmp_path: Path) -> None:
+    data = labelled(tmp_path, 60)
+    bare = prune(cnn(), tmp_path, recover="none", evaluation=data)
+    report = prune(cnn(), tmp_path, recover="least-squares", calibration=data, evaluation=data)
+    assert report.repair is not None
+    assert (report.repair.consumers, report.repair.compensated) == (2, 2)
+    assert report.drift is not None
+    assert bare.drift is not None
+    assert report.drift.outputs[0].sqnr_db > bare.drift.outputs[0].sqnr_db + 3
+    assert report.accuracy is not None
+    assert report.accuracy.unrepaired is not None
+    assert bare.accuracy is not None
+    assert bare.accuracy.unrepaired is None
+
+
 def test_data_needs_labels(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no array 'labels'"):
         prune(cnn(), tmp_path, evaluation=labelled(tmp_path, labels=None))
@@ -275,7 +290,7 @@ def test_bfloat16_without_kernels_is_checked_as_float32(tmp_path: Path) -> None:
     report = prune(parse(text), tmp_path, evaluation=data, latency_seconds=1.0)
     assert report.self_check is not None
     assert report.self_check.in_float32
-    assert report.self_check.inputs == "random inputs (2x6), as float32 (no bfloat16 kernels here)"
+    assert report.self_check.inputs == "given samples (2x6), as float32 (no bfloat16 kernels here)"
     assert report.self_check.tolerance == 1e-3
     assert report.speed is None
     assert "no latency: ONNX Runtime has no bfloat16 kernels here" in report.notes
@@ -318,6 +333,7 @@ def test_a_result_over_the_limit_of_protobuf(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("onnx_attnprune.graph.writing.PROTOBUF_LIMIT", 10_000)
     report = prune(cnn(), tmp_path)
     assert files(tmp_path) == {"in.onnx", "out.onnx", "out.onnx.data"}
+    assert (tmp_path / "out.onnx.data").stat().st_mode == (tmp_path / "in.onnx").stat().st_mode
     assert report.self_check == usual.self_check
     assert report.size is not None
     assert report.size.after == sum((tmp_path / name).stat().st_size for name in ("out.onnx", "out.onnx.data"))

@@ -200,7 +200,7 @@ def rounding(model: ModelProto, want: Feeds, feeds: Feeds) -> float:
 
 
 def what_holds(analysis: Analysis, most: int = 3) -> tuple[tuple[float, str], ...]:
-    """The reasons that keep axes of weights, with the share of the parameters that lie in such weights, largest first."""
+    """The reasons that keep axes of weights, with the share of the parameters in such weights, largest first."""
     sizes = {slot.tensor: int(np.prod([a.size for a in slot.axes])) for slot in analysis.slots}
     total = max(sum(sizes.values()), 1)
     found: Counter[str] = Counter()

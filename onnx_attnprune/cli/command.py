@@ -59,6 +59,8 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         raise SettingsError("no output file given (or --dry-run to only look)")
     if options["quiet"] and options["as_json"]:
         raise SettingsError("--quiet and --json contradict each other")
+    if options["calibration"] is not None and options["recover"] in ("none", "mean"):
+        raise SettingsError(f"--recover {options['recover']} looks at no data: leave out --calibrate")
     if options["from_plan"] is not None:
         given = [n for n in DECIDED if ctx.get_parameter_source(n) == click.core.ParameterSource.COMMANDLINE]
         if given:

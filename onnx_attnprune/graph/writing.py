@@ -129,6 +129,8 @@ def _write_with_external(model: ModelProto, path: Path) -> int:
             staged, data = Path(folder, path.name), f"{path.name}.data"
             onnx.save_model(copy, staged, save_as_external_data=True, location=data, size_threshold=1024)
             size = staged.stat().st_size + Path(folder, data).stat().st_size
+            for file in (staged, Path(folder, data)):  # onnx keeps its data files to their owner
+                file.chmod(0o666 & ~_umask())
             os.replace(Path(folder, data), path.with_name(data))
             os.replace(staged, path)
     except OSError as error:

@@ -6,6 +6,7 @@ from onnx_attnprune.ops import (
     control,
     conv,
     elementwise,
+    indexing,
     linear,
     norm,
     qlinear,
@@ -22,5 +23,6 @@ from onnx_attnprune.ops.registry import ENTRIES, POSITION, RULES, Effect, Linear
 __all__ = ["ENTRIES", "FLOATS", "FOLDS", "POSITION", "RULES", "Effect", "Linear", "Tensor", "View"]
 
 FAMILIES = (
-    attention, contrib, control, conv, elementwise, linear, norm, qlinear, quantized, recurrent, reduce, resize, shape, slicing,
+    attention, contrib, control, conv, elementwise, indexing, linear, norm, qlinear, quantized, recurrent, reduce,
+    resize, shape, slicing,
 )  # fmt: skip  # a list of names

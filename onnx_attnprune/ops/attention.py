@@ -142,6 +142,7 @@ def rotary_microsoft(n: View) -> Effect:
 
 def _rotary(n: View, caches: tuple[int, int], positions: int) -> Effect:
     x, half = n.axes(0), n.axes(caches[0])[-1]
+    n.keep(x[0], "a sample, of which there are as many as rows of positions")
     n.tie(half, n.axes(caches[1])[-1])
     count, part = int(n.attr("num_heads", 0)), int(n.attr("rotary_embedding_dim", 0))
     if len(x) == 4:

@@ -47,6 +47,8 @@ def pool(n: View) -> Effect:
     """n c ... -> n c ...: a window over space, each channel by itself."""
     x = n.axes(0)
     n.keep(x[2:], "space of a pooling window")
+    if len(n.node.outputs) > 1 and n.node.outputs[1]:
+        n.keep(x[:2], "the places of the largest are counted over all channels")
     axes = (*x[:2], *_window(n, list(n.attr("kernel_shape"))))
     return Effect(_named(n, axes, n.tensor(0).silent))
 

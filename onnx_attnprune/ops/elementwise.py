@@ -9,7 +9,7 @@ BOOL = 9
 # Of zero they give zero, so a removed channel stays silent.
 THROUGH_ZERO = (
     "Abs Asin Asinh Atan Atanh Ceil Celu Elu Erf Floor Gelu HardSwish Identity LeakyRelu Mish Neg Relu Round "
-    "Selu Shrink Sign Sin Sinh Softsign Sqrt Swish Tan Tanh ThresholdedRelu Dropout"
+    "Selu Shrink Sign Sin Sinh Softsign Sqrt Swish Tan Tanh ThresholdedRelu"
 ).split()
 # Of zero they give something else, and it is finite.
 PAST_ZERO = "Acos Cos Cosh Exp HardSigmoid Not Sigmoid Softplus BitwiseNot IsNaN IsInf".split()
@@ -23,15 +23,24 @@ def _unary(silent: bool) -> Rule:
         """... -> ..."""
         first = n.tensor(0)
         dtype = BOOL if n.node.op in TO_BOOL else first.dtype
-        out = n.out(n.axes(0), dtype=dtype, silent=silent and first.silent)
-        mask = n.out(n.axes(0), dtype=BOOL)  # Dropout's second output
-        return Effect((out, mask)[: len(n.node.outputs)])
+        return Effect((n.out(n.axes(0), dtype=dtype, silent=silent and first.silent),))
 
     return unary
 
 
 rule(*THROUGH_ZERO)(_unary(True))
 rule(*PAST_ZERO)(_unary(False))
+
+
+@rule("Dropout")
+def dropout(n: View) -> Effect:
+    """... -> ..., and a mask; kept in training, where what is dropped rests on the places of all"""
+    if n.opset >= 12 and n.has(2):
+        training = n.constant(2)
+        if training is None or training.any():
+            n.keep(n.axes(0), "dropped at random")
+    silent = n.tensor(0).silent
+    return Effect((n.out(n.axes(0), silent=silent), n.out(n.axes(0), dtype=BOOL))[: len(n.node.outputs)])
 
 
 @rule(*NOT_AT_ZERO)
@@ -90,7 +99,7 @@ def additive(n: View) -> Effect:
     return _result(n, out, _all_silent(n, out))
 
 
-@rule("Mul", "And", "BitwiseAnd")
+@rule("Mul", "And", "BitwiseAnd", "SwiGLU")
 def multiplicative(n: View) -> Effect:
     """operands broadcast together; silent where any of them is, on every axis"""
     out = n.broadcast(0, 1)
@@ -126,7 +135,7 @@ def prelu(n: View) -> Effect:
     return _result(n, out, n.tensor(0).silent)
 
 
-@rule("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Or", "Xor", "BitShift", "BitwiseXor")
+@rule("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Or", "Xor", "BitShift", "BitwiseOr", "BitwiseXor")
 def compare(n: View) -> Effect:
     """operands broadcast together; never silent"""
     return _result(n, n.broadcast(0, 1), False)

@@ -20,7 +20,7 @@ from onnx_attnprune.ops.values import (
     truncated_quotient,
 )
 
-Fold = Callable[[Node, Sequence[Values], int], Values | None]
+Fold = Callable[[Node, Sequence[Values], int], Values | tuple[Values, ...] | None]
 FOLDS: dict[str, Fold] = {}
 FLOATS = {1, 10, 11, 16}
 
@@ -88,6 +88,17 @@ def _gather(node: Node, xs: Sequence[Values], dtype: int) -> Values | None:
     if terms(xs[1]):
         return None
     return as_values(np.take(xs[0], numbers(xs[1]).astype(np.int64), axis=int(node.attr("axis", 0))))
+
+
+@fold("Split")
+def _split(node: Node, xs: Sequence[Values], dtype: int) -> tuple[Values, ...] | None:
+    given = numbers(xs[1]).astype(np.int64).tolist() if len(xs) > 1 and not terms(xs[1]) else node.attr("split")
+    axis, count = int(node.attr("axis", 0)), len(node.outputs)
+    if len(xs) > 1 and terms(xs[1]):
+        return None
+    step = -(-xs[0].shape[axis] // count)
+    bounds = np.cumsum(given or [step] * count)[:-1]
+    return tuple(np.split(xs[0], bounds.tolist(), axis=axis))
 
 
 @fold("Slice")

@@ -14,6 +14,8 @@ def batch_norm(n: View) -> Effect:
     v, _ = n.unify("n c ..., c, c, c, c -> n c")
     for place, role in ((1, "scale"), (2, "bias"), (3, "mean"), (4, "variance")):
         n.role(place, role)
+    if n.attr("training_mode", 0):
+        n.keep((n.axes(0)[0], *n.axes(0)[2:]), "normalised over")
     stat = Tensor((v["c"],), n.tensor(3).dtype)
     return Effect((n.out(n.axes(0), silent=_scaled(n)), *[stat] * (len(n.node.outputs) - 1)))
 

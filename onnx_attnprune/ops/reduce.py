@@ -23,6 +23,8 @@ def reduce(n: View) -> Effect:
     gone = {k % len(x) for k in listed}
     if n.node.op == "ReduceLogSum" and n.tensor(0).silent:
         n.keep(x, "not finite at zero, which a silenced channel is")
+    if any(x[k].size == 0 for k in gone):
+        n.keep(x, "nothing to reduce, which may give an infinity")
     exact = n.node.op in ADDING and n.tensor(0).silent
     for k in gone:
         if not exact and not n.space.is_kept(x[k]):
@@ -53,13 +55,14 @@ def top_k(n: View) -> Effect:
     return Effect((n.out(axes), Tensor(axes, INT64)))
 
 
-@rule("CumSum")
+@rule("CumSum", "CumProd")
 def running_sum(n: View) -> Effect:
-    """sums along an axis, which is kept"""
+    """sums or products along an axis, which is kept; a product without the entry itself starts at one"""
     x, axis = n.axes(0), n.integers(1)
     n.keep(x if axis is None else x[int(axis.reshape(-1)[0])], "summed along")
     n.keep_operand(1, "an axis to sum along")
-    return Effect((n.like(),))
+    starts_at_one = n.node.op == "CumProd" and bool(n.attr("exclusive", 0))
+    return Effect((n.out(x, silent=n.tensor(0).silent and not starts_at_one),))
 
 
 def _without(n: View, x: Sequence[Axis], gone: set[int]) -> list[Axis]:

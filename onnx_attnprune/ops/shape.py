@@ -169,9 +169,10 @@ def depth_to_space(n: View) -> Effect:
 
 @rule("SpaceToDepth")
 def space_to_depth(n: View) -> Effect:
-    """n c (h b1) (w b2) -> n (b1 b2 c) h w"""
+    """n c (h b1) (w b2) -> n (b1 b2 c) h w, or with c outermost in CRD mode"""
     size = int(n.attr("blocksize"))
-    v, out = n.unify("n c (h b1) (w b2) -> n (b1 b2 c) h w", b1=size, b2=size)
+    order = "c b1 b2" if n.attr("mode", "DCR") == "CRD" else "b1 b2 c"
+    v, out = n.unify(f"n c (h b1) (w b2) -> n ({order}) h w", b1=size, b2=size)
     n.keep((v["b1"], v["b2"]), "a block of positions")
     return Effect((n.out(out, silent=n.tensor(0).silent),))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onnx_attnprune.errors import ModelError
-from onnx_attnprune.evaluate.data import load_npz
 from onnx_attnprune.evaluate.feeds import with_batch
 from onnx_attnprune.graph import ModelProto, index_limits
 from onnx_attnprune.pipeline.choice import Work
@@ -35,8 +34,8 @@ def repair(request: Request, source: Source, work: Work, pruned: ModelProto) -> 
 def _calibration(request: Request, source: Source, work: Work) -> Calibration:
     whole_batch = set(source.free) == {s.name for s in source.specs}
     single = next(iter(work.sample.values()), (1,))
-    if request.calibration is not None:
-        feeds = {n: a[:SAMPLES] for n, a in load_npz(request.calibration, source.specs).feeds.items()}
+    if source.calibration is not None and request.calibration is not None:
+        feeds = {n: a[:SAMPLES] for n, a in source.calibration.feeds.items()}
         return in_batches(feeds, BATCH if whole_batch else single[0], request.calibration.name)
     macs = max(work.analysis.macs({}) // max(next(iter(work.shapes.values()), (1,))[0], 1), 1)
     samples = int(min(max(MACS // macs, FEWEST), SAMPLES))

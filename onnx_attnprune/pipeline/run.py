@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from onnx_attnprune import surgery
 from onnx_attnprune.errors import FeedError, NothingToPruneError
 from onnx_attnprune.evaluate.feeds import random_feeds, shapes_text
-from onnx_attnprune.evaluate.measure import Given, Setup, accuracy_of, measure
+from onnx_attnprune.evaluate.measure import Given, Setup, accuracy_of, measure, rows
 from onnx_attnprune.evaluate.metrics import Classification
 from onnx_attnprune.evaluate.selfcheck import SelfCheck, check_equivalence, check_structure
 from onnx_attnprune.graph import ModelProto, as_float32, float_type, index_limits, parameter_count, write_model
@@ -135,9 +139,7 @@ def _cut(source: Source, work: Work, clock: Clock, folder: Path) -> tuple[ModelP
         pruned = surgery.prune(work.analysis, work.alive)
     with clock.stage("self-check"):
         check_structure(source.model, pruned)
-        shapes = _check_shapes(work)
-        feeds = random_feeds(source.specs, shapes, 0, index_limits(work.analysis.graph))
-        told = f"random inputs ({shapes_text(shapes)})"
+        feeds, told = _check_feeds(source, work)
         try:
             check = check_equivalence(
                 lambda: surgery.mask(work.analysis, work.alive), pruned, feeds, float_type(source.model), told, folder
@@ -145,6 +147,16 @@ def _cut(source: Source, work: Work, clock: Clock, folder: Path) -> tuple[ModelP
         except FeedError as error:
             raise FeedError(f"{error} (fed with {told}; give sizes that it takes with --shape)") from None
     return pruned, check
+
+
+def _check_feeds(source: Source, work: Work) -> tuple[Mapping[str, NDArray[Any]], str]:
+    """What the self-check runs on: the user's samples where there are any, else random inputs; and its name."""
+    shapes, given = _check_shapes(work), source.data or source.calibration
+    if given is None:
+        feeds = random_feeds(source.specs, shapes, 0, index_limits(work.analysis.graph))
+        return feeds, f"random inputs ({shapes_text(shapes)})"
+    taken = {name: rows(array, shapes[name][0]) for name, array in given.feeds.items()}
+    return taken, f"given samples ({shapes_text({name: array.shape for name, array in taken.items()})})"
 
 
 def _check_shapes(work: Work) -> Shapes:

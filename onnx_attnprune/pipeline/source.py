@@ -27,6 +27,7 @@ class Source:
     shapes: Shapes
     free: tuple[str, ...]
     data: Dataset | None
+    calibration: Dataset | None
     plan: PlanFile | None
 
 
@@ -42,13 +43,15 @@ def read(request: Request, clock: Clock) -> Source:
         data = None if request.evaluation is None else load_npz(request.evaluation, specs)
         if data is not None and data.labels is None:
             raise DataError(f"{request.evaluation}: has no array 'labels' to compare with")
+        calibration = None if request.calibration is None else load_npz(request.calibration, specs)
         stored = external_files(request.model)
         outputs = [p for p in (request.output, request.plan, request.report) if p is not None]
         if stored:
             check_outputs([*outputs, *([] if request.output is None else [_beside(request.output)])], stored)
         size = sum(p.stat().st_size for p in (request.model, *stored))
-        shapes = _shapes(specs, request, data, plan)
-    return Source(model, digest, size, specs, shapes, free_batches(specs, request.shapes), data, plan)
+        shapes = _shapes(specs, request, data or calibration, plan)
+    free = free_batches(specs, request.shapes)
+    return Source(model, digest, size, specs, shapes, free, data, calibration, plan)
 
 
 def _beside(output: Path) -> Path:
@@ -62,7 +65,7 @@ def _shapes(specs: tuple[InputSpec, ...], request: Request, data: Dataset | None
     if plan is not None and plan.shapes and not asked:
         return concrete_shapes(specs, plan.shapes)
     for spec in specs:
-        if data is not None and spec.name not in asked and spec.shape is not None:
+        if data is not None and spec.name not in asked:
             batch = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else 2
             asked[spec.name] = (batch, *data.feeds[spec.name].shape[1:])
     return concrete_shapes(specs, asked)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx_attnprune.axes import Axis, BoolArray, Concat, Pick, Var
 from onnx_attnprune.graph import Node
 from onnx_attnprune.grouping import Analysis, Group, Slot
-from onnx_attnprune.scoring.weights import Floats, Matrix, Weight
+from onnx_attnprune.scoring.weights import Floats, Matrix, Reader, Weight
 
 Owner = NDArray[np.intp]
 
@@ -109,6 +109,7 @@ class Blocks:
                 self._roles.setdefault((member.slot.id, member.role), (member.slot, member.axis))
         self._folded = dict(self._folds())
         self._weights: dict[int, Weight] = {}
+        self._reader = Reader()
 
     def of(self, group: Group) -> list[Block]:
         """The blocks of a group in the order of its slots; a variable that occurs twice in an axis gives two."""
@@ -131,7 +132,7 @@ class Blocks:
             }
             scale = {k: self._folded[slot.id, k] for k in range(len(slot.axes)) if (slot.id, k) in self._folded}
             constant = self._analysis.graph.constants[slot.tensor]
-            self._weights[slot.id] = Weight(constant, self._wanted[slot.id], alive, scale)
+            self._weights[slot.id] = Weight(constant, self._wanted[slot.id], alive, scale, self._reader)
         return self._weights[slot.id]
 
     # ---------------------------------------------------------------- normalisations

@@ -18,25 +18,45 @@ CHUNK = 1 << 16  # numbers worked on at a time: 256 KiB, which stays in a core's
 STEEPEST = 80.0  # softmax arguments are at least 0; exp(80) times any axis is still a float32
 
 
+class Reader:
+    """Gives the numbers of constants and holds on to the latest, because protobuf copies them at each access."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[Constant, NDArray[np.generic]] | None = None
+
+    def array(self, constant: Constant) -> NDArray[np.generic]:
+        """The numbers as they are stored."""
+        if self._latest is None or self._latest[0] is not constant:
+            self._latest = None  # let go of the old ones before the new ones come
+            self._latest = constant, constant.array()
+        return self._latest[1]
+
+
 class Weight:
     """One use of a constant as a criterion sees it, computed in float32 whatever it is stored as.
 
     wanted: the axes that groups lie on; their sums are made in the same pass. alive: by axis the positions that earlier
     steps left, where they removed any: the others are left out. scale: by axis the factor that a following
-    normalisation applies. Results are kept, so that a weight is read once however many groups it serves.
+    normalisation applies. Sums are kept, so that a weight is read once however many groups it serves.
     """
 
     def __init__(
-        self, constant: Constant, wanted: Sequence[int], alive: Mapping[int, BoolArray], scale: Mapping[int, Matrix]
+        self,
+        constant: Constant,
+        wanted: Sequence[int],
+        alive: Mapping[int, BoolArray],
+        scale: Mapping[int, Matrix],
+        reader: Reader | None = None,
     ) -> None:
         self.constant, self.alive, self.scale = constant, alive, scale
+        self._reader = reader or Reader()
         self.wanted = tuple(sorted(set(wanted)))
         self._sums: dict[int, dict[int, Floats]] = {}
         self._attention: dict[int, Floats] = {}
 
-    @cached_property
+    @property
     def _array(self) -> NDArray[np.generic]:
-        return self.constant.array()
+        return self._reader.array(self.constant)
 
     @cached_property
     def _factors(self) -> dict[int, Matrix]:

@@ -1,7 +1,7 @@
 """Compares the golden group files with what the analysis says, or writes them anew.
 
-    python -m tests.golden            which of them differ
-    python -m tests.golden --write    write them; then look at the diff, since each line of it is a claim
+python -m tests.golden            which of them differ
+python -m tests.golden --write    write them; then look at the diff, since each line of it is a claim
 """
 
 from __future__ import annotations

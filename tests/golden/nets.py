@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ class Builder:
         self.input = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", channels, *size])
         self._rng = np.random.default_rng(seed)
 
-    def op(self, kind: str, operands: Sequence[str], name: str, channels: int | None = None, **attributes: object) -> str:
+    def op(self, kind: str, operands: Sequence[str], name: str, channels: int | None = None, **attributes: Any) -> str:
         """A node without weights; by default it leaves the channels of its first operand."""
         self.nodes.append(helper.make_node(kind, operands, [name], name=name, **attributes))
         self.channels[name] = self.channels[operands[0]] if channels is None else channels
@@ -38,7 +39,9 @@ class Builder:
         self.weights.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
 
-    def conv(self, x: str, out: int, name: str, *, k: int = 1, stride: int = 1, group: int = 1, bias: bool = False) -> str:
+    def conv(
+        self, x: str, out: int, name: str, *, k: int = 1, stride: int = 1, group: int = 1, bias: bool = False
+    ) -> str:
         """A convolution that keeps the size of space but for its stride."""
         operands = [x, self.weight(f"{name}.weight", out, self.channels[x] // group, k, k)]
         operands += [self.weight(f"{name}.bias", out)] if bias else []
@@ -61,7 +64,12 @@ class Builder:
     def head(self, x: str, classes: int) -> ModelProto:
         """Pool, flatten, dense; the model."""
         flat = self.op("Flatten", [self.op("GlobalAveragePool", [x], "pool")], "flat")
-        self.op("Gemm", [flat, self.weight("fc.weight", classes, self.channels[x]), self.weight("fc.bias", classes)], "y", transB=1)
+        self.op(
+            "Gemm",
+            [flat, self.weight("fc.weight", classes, self.channels[x]), self.weight("fc.bias", classes)],
+            "y",
+            transB=1,
+        )
         return self.model(["N", classes])
 
     def model(self, shape: Sequence[int | str]) -> ModelProto:
@@ -111,7 +119,9 @@ def shufflenet() -> ModelProto:
     for stage in range(2):
         name = f"unit{stage}"
         halves = [f"{name}.left", f"{name}.right"]
-        b.nodes.append(helper.make_node("Split", [x, b.constant(f"{name}.parts", [6, 6])], halves, name=f"{name}.split", axis=1))
+        b.nodes.append(
+            helper.make_node("Split", [x, b.constant(f"{name}.parts", [6, 6])], halves, name=f"{name}.split", axis=1)
+        )
         b.channels.update(dict.fromkeys(halves, 6))
         y = b.unit(halves[1], 6, f"{name}.1")
         y = b.norm(b.conv(y, 6, f"{name}.2.conv", k=3, group=6), f"{name}.2.bn")
@@ -151,7 +161,11 @@ def yolo() -> ModelProto:
         name = f"c2f{stage}"
         y = silu(x, 2 * half, f"{name}.cv1")
         parts = [f"{name}.a", f"{name}.b"]
-        b.nodes.append(helper.make_node("Split", [y, b.constant(f"{name}.parts", [half, half])], parts, name=f"{name}.split", axis=1))
+        b.nodes.append(
+            helper.make_node(
+                "Split", [y, b.constant(f"{name}.parts", [half, half])], parts, name=f"{name}.split", axis=1
+            )
+        )
         b.channels.update(dict.fromkeys(parts, half))
         m = silu(silu(parts[1], half - 1, f"{name}.m.cv1", 3), half, f"{name}.m.cv2", 3)
         m = b.op("Add", [parts[1], m], f"{name}.m.add")
@@ -182,5 +196,10 @@ def unet() -> ModelProto:
 
 
 NETS: dict[str, Callable[[], ModelProto]] = {
-    "densenet": densenet, "mobilenet": mobilenet, "resnet": resnet, "shufflenet": shufflenet, "unet": unet, "yolo": yolo,
-}  # fmt: skip  # a table
+    "densenet": densenet,
+    "mobilenet": mobilenet,
+    "resnet": resnet,
+    "shufflenet": shufflenet,
+    "unet": unet,
+    "yolo": yolo,
+}

@@ -58,7 +58,8 @@ def test_a_body_inside_of_a_body() -> None:
 def test_a_loop_carries_channels() -> None:
     """Three turns: the state plus a constant of the outer graph, and what each turn hands out."""
     body = """t, all = Loop (three, yes, h) <body = l (int64 i, bool go, float[K, 5, 9, 7] a)
-    => (bool more, float[K, 5, 9, 7] z, float[K, 5, 9, 7] each) { more = Identity (go) s = Add (a, e) z = Tanh (s) each = Relu (z) }>"""
+    => (bool more, float[K, 5, 9, 7] z, float[K, 5, 9, 7] each) { more = Identity (go) s = Add (a, e) z =
+    Tanh (s) each = Relu (z) }>"""
     numbers = "int64 three = {3}, bool yes = {1}, float[5,1,1] e, int64[1] zero = {0}"
     tail = "first = Gather <axis=0> (all, at) u = Conv (first, o) w1 = Conv (t, v) y = Add (u, w1)"
     model = net(body, f"{numbers}, int64 at = {{2}}, float[2,5,1,1] o", tail=tail, opset=17)
@@ -69,7 +70,8 @@ def test_a_loop_carries_channels() -> None:
 def test_a_loop_that_swaps_its_states() -> None:
     """Two states that change places: their channels are the same."""
     body = """t, u = Loop (three, yes, h, d) <body = l (int64 i, bool go, float[K, 5, 9, 7] a, float[K, 5, 9, 7] e)
-    => (bool more, float[K, 5, 9, 7] z1, float[K, 5, 9, 7] z2) { more = Identity (go) z1 = Relu (e) z2 = Identity (a) }>"""
+    => (bool more, float[K, 5, 9, 7] z1, float[K, 5, 9, 7] z2) { more = Identity (go) z1 = Relu (e) z2 =
+    Identity (a) }>"""
     numbers = "int64 three = {3}, bool yes = {1}, float[5,4,1,1] q, float[2,5,1,1] o"
     tail = "y1 = Conv (t, v) y2 = Conv (u, o) y = Add (y1, y2)"
     analysis = check(net(f"d = Conv (p, q) {body}", numbers, tail=tail, opset=17), FREE)
@@ -78,8 +80,10 @@ def test_a_loop_that_swaps_its_states() -> None:
 
 def test_a_scan_over_rows() -> None:
     """A state and a sequence: what is scanned over is kept, the channels go through."""
-    text = """g (float[3, 6, 7] x) => (float[A, B] y) <float[7,4] w0, float[4,5] w, float[3,5] start, float[5,2] v, float[5,2] u, int64 at = {4}>
-    { p = MatMul (x, w0) h = MatMul (p, w) last, all = Scan <num_scan_inputs=1, scan_input_axes=[1], scan_output_axes=[1], body = l (float[3, 5] s, float[3, 5] row)
+    text = """g (float[3, 6, 7] x) => (float[A, B] y) <float[7,4] w0, float[4,5] w, float[3,5] start,
+    float[5,2] v, float[5,2] u, int64 at = {4}>
+    { p = MatMul (x, w0) h = MatMul (p, w) last, all = Scan <num_scan_inputs=1, scan_input_axes=[1],
+    scan_output_axes=[1], body = l (float[3, 5] s, float[3, 5] row)
       => (float[3, 5] s2, float[3, 5] out) { r = Add (s, row) s2 = Tanh (r) out = Relu (s2) }> (start, h)
       one = Gather <axis=1> (all, at) a = MatMul (one, u) c = MatMul (last, v) y = Add (a, c) }"""
     analysis = check(parse(text, 17), {"w0": 4, "w": 5})
@@ -89,8 +93,10 @@ def test_a_scan_over_rows() -> None:
 def test_what_is_scanned_over_is_kept() -> None:
     """The sequence lies along channels: a turn for each of them."""
     text = """g (float[6, 7] x) => (float[A, B] y) <float[7,4] w0, float[4,5] w, float[6] start, float[5,2] v>
-    { p = MatMul (x, w0) h = MatMul (p, w) last, all = Scan <num_scan_inputs=1, scan_input_axes=[1], scan_output_axes=[1], body = l (float[6] s, float[6] row)
-      => (float[6] s2, float[6] out) { r = Add (s, row) s2 = Tanh (r) out = Relu (s2) }> (start, h) y = MatMul (all, v) }"""
+    { p = MatMul (x, w0) h = MatMul (p, w) last, all = Scan <num_scan_inputs=1, scan_input_axes=[1],
+    scan_output_axes=[1], body = l (float[6] s, float[6] row)
+      => (float[6] s2, float[6] out) { r = Add (s, row) s2 = Tanh (r) out = Relu (s2) }> (start, h) y =
+    MatMul (all, v) }"""
     analysis = check(parse(text, 17), {"w0": 4})
     assert_kept(analysis, "w", 1, "Scan", "scanned over")
 

@@ -127,15 +127,19 @@ def test_pool(case: str, op: str, opset: int) -> None:
 
 
 @pytest.mark.parametrize(("op", "opset"), each("MaxPool", "AveragePool", oldest=10))
-@pytest.mark.parametrize("window", ["kernel_shape=[2,3], strides=[3,2]", "kernel_shape=[4,4], strides=[4,4], pads=[1,1,1,1]"])
+@pytest.mark.parametrize(
+    "window", ["kernel_shape=[2,3], strides=[3,2]", "kernel_shape=[4,4], strides=[4,4], pads=[1,1,1,1]"]
+)
 def test_pool_with_ceiling(op: str, opset: int, window: str) -> None:
     check(net(f"t = {op} <{window}, ceil_mode=1> (h)", opset=opset), FREE)
 
 
 @pytest.mark.parametrize("opset", versions("MaxPool", 8))
 def test_pool_with_indices(opset: int) -> None:
-    """Indices of maxima count through the channels: no operator here reads them, and they may be cut away with them."""
-    check(net("t, i = MaxPool <kernel_shape=[3,2]> (h)", opset=opset), FREE)
+    """The places of the maxima count through all channels, so that each of them stays."""
+    body = "s, i = MaxPool <kernel_shape=[3,2]> (h) f = Cast <to=1> (i) m = Mul (f, milli) t = Add (s, m)"
+    analysis = check(net(body, "float milli = {0.001}", opset=opset), HELD)
+    assert_kept(analysis, "w", 0, "MaxPool", "counted over all channels")
 
 
 @pytest.mark.parametrize(("op", "opset"), each("GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool"))
@@ -204,5 +208,7 @@ def test_computed_bias() -> None:
     mean = "g = ReduceMean <axes=[0,2,3], keepdims=0> (x) m = MatMul (g, q)"
     weights = "float[4,3,1,1] w0, float[5,4,1,1] w, float[3,5] q, float[2,5,1,1] v, int64[1] one = {1}"
     for made, groups in (("k = Neg (m)", {"w0": 4, "q": 5}), ("k = Cos (m)", {"w0": 4})):
-        body = f"{mean} {made} p = Conv (x, w0) h = Conv (p, w, k) r = ReduceSum (h, one) t = Mul (h, r) y = Conv (t, v)"
+        body = (
+            f"{mean} {made} p = Conv (x, w0) h = Conv (p, w, k) r = ReduceSum (h, one) t = Mul (h, r) y = Conv (t, v)"
+        )
         check(parse(f"g ({IMAGE}) => ({Y4}) <{weights}> {{ {body} }}", 13), groups)

@@ -6,7 +6,7 @@ import pytest
 from onnx import ModelProto
 
 from onnx_attnprune.ops import elementwise
-from tests.oracle import assert_kept, check, each, net, versions
+from tests.oracle import analyzed, assert_kept, check, each, net, versions
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 # Operators that take (or give) something else than floats have tests of their own below.
@@ -27,7 +27,7 @@ def unary(op: str) -> str:
     return f"r = {FINITE[op]} s = {op} (r)" if op in FINITE else f"s = {op} (h)"
 
 
-@pytest.mark.parametrize(("op", "opset"), [c for c in each(*elementwise.THROUGH_ZERO) if c[0] not in ODD])
+@pytest.mark.parametrize(("op", "opset"), [c for c in each(*elementwise.THROUGH_ZERO, "Dropout") if c[0] not in ODD])
 def test_zero_of_zero(op: str, opset: int) -> None:
     """A silenced channel stays zero, so that a sum over channels is exact."""
     check(summed(unary(op), opset), FREE)
@@ -60,7 +60,8 @@ def test_not() -> None:
 
 
 def test_bitwise() -> None:
-    body = """i = Cast <to=6> (h) o = BitwiseNot (i) a = BitwiseAnd (o, m) e = BitwiseXor (a, i) s = BitShift <direction="LEFT"> (u, d)
+    body = """i = Cast <to=6> (h) o = BitwiseNot (i) a = BitwiseAnd (o, m) e = BitwiseXor (a, i) s =
+    BitShift <direction="LEFT"> (u, d)
     f = Cast <to=1> (e) g = Cast <to=1> (s) t = Add (f, g)"""
     weights = "int32[5,1,1] m = {3, 6, 1, 7, 5}, uint8[5,1,1] u = {3, 1, 4, 1, 5}, uint8[5,1,1] d = {2, 1, 0, 3, 1}"
     analysis = check(net(body, weights, opset=18), FREE)
@@ -101,10 +102,20 @@ def test_clip_with_late_bounds() -> None:
 
 
 # ---------------------------------------------------------------- two and more operands
-SHAPES = ["float[5,1,1] c", "float[1,5,1,1] c", "float[1] c", "float[1,1,1,1] c", "float[7] c", "float[9,1] c", "float[5,9,7] c"]
+SHAPES = [
+    "float[5,1,1] c",
+    "float[1,5,1,1] c",
+    "float[1] c",
+    "float[1,1,1,1] c",
+    "float[7] c",
+    "float[9,1] c",
+    "float[5,9,7] c",
+]
 
 
-@pytest.mark.parametrize(("op", "opset"), each("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu", "Mod"))
+@pytest.mark.parametrize(
+    ("op", "opset"), each("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu", "Mod")
+)
 @pytest.mark.parametrize("c", ["float[5,1,1] varc", "float[1] varc"])
 def test_with_a_constant(op: str, opset: int, c: str) -> None:
     if opset < 8 and op in ("Max", "Min", "Sum", "Mean"):  # these did not broadcast yet
@@ -129,7 +140,9 @@ def test_broadcasting(c: str, order: str, op: str) -> None:
 def test_divided_by_silence() -> None:
     """A divisor that a silenced channel would make zero; one that is never zero may lose channels."""
     analysis = check(net("r = Exp (h) t = Div (h, r)"), FREE)
-    analysis = check(net("d = Conv (p, q, c) r = Exp (h) t = Div (r, d)", "float[5,4,1,1] q, float[5] c = {9, -9, 9, 8, 7}"), HELD)
+    analysis = check(
+        net("d = Conv (p, q, c) r = Exp (h) t = Div (r, d)", "float[5,4,1,1] q, float[5] c = {9, -9, 9, 8, 7}"), HELD
+    )
     assert_kept(analysis, "q", 0, "Div", "divisor")
 
 
@@ -185,12 +198,21 @@ def test_comparisons(op: str, opset: int) -> None:
 
 @pytest.mark.parametrize("op", ["And", "Or", "Xor"])
 def test_logic(op: str) -> None:
-    check(net(f"a = Greater (h, l) o = {op} (a, m) t = Cast <to=1> (o)", "float[1] l = {0.1}, bool[5,1,1] m = {1,0,1,1,0}", opset=9), FREE)
+    check(
+        net(
+            f"a = Greater (h, l) o = {op} (a, m) t = Cast <to=1> (o)",
+            "float[1] l = {0.1}, bool[5,1,1] m = {1,0,1,1,0}",
+            opset=9,
+        ),
+        FREE,
+    )
 
 
 @pytest.mark.parametrize("opset", versions("Where"))
 def test_where(opset: int) -> None:
-    analysis = check(net("o = Greater (h, l) t = Where (o, c, h)", "float[1] l = {0.1}, float[5,1,1] c", opset=opset), FREE)
+    analysis = check(
+        net("o = Greater (h, l) t = Where (o, c, h)", "float[1] l = {0.1}, float[5,1,1] c", opset=opset), FREE
+    )
     assert analysis.tensors["t"].dtype == 1
 
 
@@ -204,3 +226,14 @@ def test_roles(op: str) -> None:
 def test_dropout_with_mask() -> None:
     check(net("t, m = Dropout (h)", opset=13), FREE)
     check(net("t, m = Dropout (h, r)", "float r = {0.3}", opset=13), FREE)
+
+
+@pytest.mark.parametrize("opset", versions("Dropout", 12))
+def test_dropout_in_training(opset: int) -> None:
+    """What is dropped rests on the places of all channels: kept, unless it is known not to train."""
+    weights = "float ratio = {0.5}, bool train = {1}, bool still = {0}"
+    check(net("t = Dropout (h, ratio, still)", weights, opset=opset), FREE)
+    analysis = analyzed(net("t = Dropout (h, ratio, train)", weights, opset=opset), HELD)
+    assert_kept(analysis, "w", 0, "Dropout", "at random")
+    late = "m = ReduceMax <keepdims=0> (x) yes = Cast <to=9> (m) t = Dropout (h, ratio, yes)"
+    assert_kept(analyzed(net(late, weights, opset=opset), HELD), "w", 0, "Dropout", "at random")

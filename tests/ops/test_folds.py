@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,27 @@ from onnx.reference import ReferenceEvaluator
 from onnx_attnprune.axes import Space
 from onnx_attnprune.graph import Node
 from onnx_attnprune.ops.folds import FLOATS, FOLDS
-from onnx_attnprune.ops.values import after, as_values, is_close_to_integer, now, numbers, size_of, terms, truncated_quotient
+from onnx_attnprune.ops.values import (
+    Values,
+    after,
+    as_values,
+    is_close_to_integer,
+    now,
+    numbers,
+    size_of,
+    terms,
+    truncated_quotient,
+)
 
 INTS, MORE, ROOM = [7, -3, 12, 5], [2, 2, -5, 3], [[1, 2, 3], [4, 5, 6]]
 FLOAT, INT, TRUTH = np.float32, np.int64, np.bool_
 
+FOUR = helper.make_tensor("", TensorProto.INT64, [1], [4])
+
 CASES: dict[str, tuple[str, list[tuple[Any, Any]], dict[str, Any]]] = {
-    **{op: (op, [(INTS, INT), (MORE, INT)], {}) for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual")},
+    **{op: (op, [(INTS, INT), (MORE, INT)], {}) for op in ("Add", "Sub", "Mul", "Div", "Max", "Min")},
+    **{op: (op, [(INTS, INT), (MORE, INT)], {}) for op in ("Equal", "Greater", "Less")},
+    **{op: (op, [(INTS, INT), (MORE, INT)], {}) for op in ("GreaterOrEqual", "LessOrEqual")},
     **{op: (op, [(INTS, INT)], {}) for op in ("Identity", "Neg", "Abs")},
     **{op: (op, [([2.4, -2.6, 5.0], FLOAT)], {}) for op in ("Floor", "Ceil", "Round")},
     "Sqrt": ("Sqrt", [([4.0, 9.0], FLOAT)], {}),
@@ -50,7 +65,7 @@ CASES: dict[str, tuple[str, list[tuple[Any, Any]], dict[str, Any]]] = {
     "Reshape to one": ("Reshape", [(ROOM, INT), ([-1], INT)], {}),
     "Transpose": ("Transpose", [(ROOM, INT)], {}),
     "Transpose by order": ("Transpose", [([ROOM], INT)], {"perm": [1, 0, 2]}),
-    "ConstantOfShape": ("ConstantOfShape", [([3], INT)], {"value": helper.make_tensor("", TensorProto.INT64, [1], [4])}),
+    "ConstantOfShape": ("ConstantOfShape", [([3], INT)], {"value": FOUR}),
     "Expand": ("Expand", [([5], INT), ([3], INT)], {}),
     "Range": ("Range", [(2, INT), (11, INT), (3, INT)], {}),
     "ReduceProd": ("ReduceProd", [(INTS, INT)], {"keepdims": 1}),
@@ -61,13 +76,25 @@ CASES: dict[str, tuple[str, list[tuple[Any, Any]], dict[str, Any]]] = {
 }  # fmt: skip  # a table
 
 
+def fold(op: str, operands: Sequence[Values], dtype: int = TensorProto.INT64, **attributes: Any) -> Values | None:
+    """What a fold that has one result gives."""
+    node = helper.make_node(op, ["a", "b", "c", "d", "e"][: len(operands)], ["y"], **attributes)
+    found = FOLDS[op](Node(node, 0), operands, dtype)
+    assert not isinstance(found, tuple)
+    return found
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_values(case: str) -> None:
     op, operands, attributes = CASES[case]
     arrays = [np.asarray(a, dtype=d) for a, d in operands]
     node = helper.make_node(op, [f"x{k}" for k in range(len(arrays))], ["y"], **attributes)
-    found = FOLDS[op](Node(node, 0), [as_values(a) for a in arrays], helper.np_dtype_to_tensor_dtype(arrays[0].dtype))
-    inputs = [helper.make_tensor_value_info(f"x{k}", helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for k, a in enumerate(arrays)]
+    dtype = helper.np_dtype_to_tensor_dtype(arrays[0].dtype)
+    found = fold(op, [as_values(a) for a in arrays], dtype, **attributes)
+    inputs = [
+        helper.make_tensor_value_info(f"x{k}", helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        for k, a in enumerate(arrays)
+    ]
     graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("y", TensorProto.INT64, None)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (want,) = ReferenceEvaluator(model).run(None, {f"x{k}": a for k, a in enumerate(arrays)})
@@ -77,7 +104,20 @@ def test_values(case: str) -> None:
 
 
 def test_every_fold_is_tried() -> None:
-    assert {op for op, _, _ in CASES.values()} | {"Flatten"} == set(FOLDS)
+    assert {op for op, _, _ in CASES.values()} | {"Flatten", "Split"} == set(FOLDS)
+
+
+def test_split() -> None:
+    """Into parts of given sizes, and into equal ones of which the last may be smaller."""
+    for operands, attributes, want in (
+        ([INTS, [1, 3]], {}, [[7], [-3, 12, 5]]),
+        ([INTS], {"split": [3, 1]}, [[7, -3, 12], [5]]),
+        ([[1, 2, 3]], {"num_outputs": 2}, [[1, 2], [3]]),
+    ):
+        node = Node(helper.make_node("Split", ["a", "b"][: len(operands)], ["y", "z"], axis=0, **attributes), 0)
+        found = FOLDS["Split"](node, [as_values(o) for o in operands], TensorProto.INT64)
+        assert isinstance(found, tuple)
+        assert [part.tolist() for part in found] == want
 
 
 def test_what_is_not_followed() -> None:
@@ -85,32 +125,34 @@ def test_what_is_not_followed() -> None:
     space = Space()
     late = as_values(np.array([size_of(space, space.var(5)), 2], object))
     for op, operands in (
-        ("Gather", [as_values([1, 2]), late]), ("Slice", [as_values([1, 2]), late, late]), ("Reshape", [as_values([1, 2]), late]),
-        ("ConstantOfShape", [late]), ("Expand", [as_values([1]), late]), ("Range", [late[:1].reshape(()), as_values(9), as_values(1)]),
-        ("Flatten", [as_values([1, 2])]), ("ReduceSum", [as_values([[1, 2]])]),
-    ):  # fmt: skip  # a table
-        node = Node(helper.make_node(op, ["a", "b", "c"][: len(operands)], ["y"]), 0)
-        assert FOLDS[op](node, operands, 7) is None, op
+        ("Gather", [as_values([1, 2]), late]),
+        ("Slice", [as_values([1, 2]), late, late]),
+        ("Reshape", [as_values([1, 2]), late]),
+        ("ConstantOfShape", [late]),
+        ("Expand", [as_values([1]), late]),
+        ("Range", [late[:1].reshape(()), as_values(9), as_values(1)]),
+        ("Flatten", [as_values([1, 2])]),
+        ("ReduceSum", [as_values([[1, 2]])]),
+    ):
+        assert fold(op, operands) is None, op
     fill = numpy_helper.from_array(np.zeros(1, np.float32))
-    assert FOLDS["ConstantOfShape"](Node(helper.make_node("ConstantOfShape", ["a"], ["y"], value=fill), 0), [as_values([3])], 7) is None
-    assert FOLDS["ConstantOfShape"](Node(helper.make_node("ConstantOfShape", ["a"], ["y"]), 0), [as_values([3])], 7) is None
+    assert fold("ConstantOfShape", [as_values([3])], value=fill) is None
+    assert fold("ConstantOfShape", [as_values([3])]) is None
 
 
 def test_terms_before_and_after_a_cut() -> None:
     """Half the channels, plus one: 4 of 6 channels, then 3 of 4."""
     space = Space()
     channels, batch = space.var(6), space.var(2, dynamic=True)
-    div = Node(helper.make_node("Div", ["a", "b"], ["y"]), 0)
-    add = Node(helper.make_node("Add", ["a", "b"], ["y"]), 0)
-    half = FOLDS["Div"](div, [as_values(size_of(space, channels)), as_values(2)], 7)
+    half = fold("Div", [as_values(size_of(space, channels)), as_values(2)])
     assert half is not None
-    plus = FOLDS["Add"](add, [half, as_values(1)], 7)
+    plus = fold("Add", [half, as_values(1)])
     assert plus is not None
     (term,) = terms(plus)
     alive = {channels.id: np.array([1, 1, 0, 0, 1, 1], bool)}
     assert (now(term), after(term, space, alive), term.dynamic) == (4, 3, False)
     assert list(term.axes()) == [channels]
-    late = FOLDS["Add"](add, [half, as_values(size_of(space, batch))], 7)
+    late = fold("Add", [half, as_values(size_of(space, batch))])
     assert late is not None
     assert terms(late)[0].dynamic
     assert set(terms(late)[0].axes()) == {channels, batch}

@@ -10,7 +10,14 @@ from tests.oracle import assert_kept, check, each, parse, versions
 
 TURNS = list(product((0, 1), (0, 1)))
 ROWS, Y2, Y3 = "float[6, 3] x", "float[A, B] y", "float[A, B, C] y"
-BIAS = {"none": "", "scalar": "float b", "one": "float[1] b", "channels": "float[5] b", "row": "float[1, 5] b", "rows": "float[6, 1] b"}
+BIAS = {
+    "none": "",
+    "scalar": "float b",
+    "one": "float[1] b",
+    "channels": "float[5] b",
+    "row": "float[1, 5] b",
+    "rows": "float[6, 1] b",
+}
 
 
 @pytest.mark.parametrize("opset", versions("Gemm"))
@@ -47,20 +54,103 @@ def test_gemm_with_the_constant_left(left: int, right: int, opset: int) -> None:
 
 MATMUL = {
     # name: (x, y, weights, body, groups); a sum over the channels beside proves that silence is told right
-    "two of rank 2": (ROWS, Y2, "float[3,4] w0, float[4,5] w, float[5,2] v", "p = MatMul (x, w0) t = MatMul (p, w) %1 u = Mul (t, k) y = MatMul (u, v)", {"w0": 4, "w": 5}),
-    "batches of rows": ("float[N,6,3] x", Y3, "float[3,4] w0, float[4,5] w, float[5,2] v", "p = MatMul (x, w0) t = MatMul (p, w) %2 u = Mul (t, k) y = MatMul (u, v)", {"w0": 4, "w": 5}),
-    "constant left": (ROWS, Y2, "float[4,6] w0, float[5,4] w, float[2,5] v", "p = MatMul (w0, x) t = MatMul (w, p) y = MatMul (v, t)", {"w0": 4, "w": 5}),
-    "constant left of batches": ("float[N,6,3] x", Y3, "float[4,6] w0, float[2,4] v", "t = MatMul (w0, x) %1 u = Mul (t, k) y = MatMul (v, u)", {"w0": 4}),
-    "a weight for each head": ("float[N,7,6,3] x", "float[A,B,C,D] y", "float[7,3,4] w0, float[7,4,2] v", "t = MatMul (x, w0) y = MatMul (t, v)", {"w0": 4}),
-    "heads that go": ("float[N,1,6,3] x", "float[A,B,C,D] y", "float[7,3,4] w0, float[4,2] v, float[2,7,1,1] u", "p = MatMul (x, w0) t = MatMul (p, v) y = Conv (t, u)", {"w0": 7, "w0#2": 4}),
-    "a vector right": (ROWS, "float[A] y", "float[3,4] w0, float[4] v", "t = MatMul (x, w0) y = MatMul (t, v)", {"w0": 4}),
-    "a vector left": ("float[3] x", "float[A] y", "float[3,4] w0, float[4,2] v", "t = MatMul (x, w0) %0 u = Mul (t, k) y = MatMul (u, v)", {"w0": 4}),
-    "a constant vector left": (ROWS, "float[A] y", "float[6] w0, float[3,4] w, float[4,2] v", "p = MatMul (w0, x) t = MatMul (p, w) y = MatMul (t, v)", {"w": 4}),
-    "no constant": ("float[N,6,3] x", "float[A,B,C] y", "float[3,4] q, float[3,4] k, float[3,5] v, float[5,2] o", "a = MatMul (x, q) b = MatMul (x, k) c = Transpose <perm=[0,2,1]> (b) s = MatMul (a, c) e = MatMul (x, v) t = MatMul (s, e) y = MatMul (t, o)", {"q": 4, "v": 5}),
-    "no silence, no cut": (ROWS, Y2, "float[3,4] w0, float[4,5] w, float[5,2] v, float[3,5] q", "a = MatMul (x, w0) r = MatMul (a, w) s = Exp (r) b = MatMul (x, q) f = Cos (b) g = Transpose (f) t = MatMul (s, g) y = Relu (t)", {"w0": 4}),
-    "one silent, one not": (ROWS, Y2, "float[3,5] q, float[3,5] w", "a = MatMul (x, q) s = Exp (a) b = MatMul (x, w) g = Transpose (b) y = MatMul (s, g)", {"q": 5}),
-    "a transposed weight": (ROWS, Y2, "float[4,3] w0, float[2,4] v", "c = Transpose (w0) t = MatMul (x, c) d = Transpose (v) %1 u = Mul (t, k) y = MatMul (u, d)", {"w0": 4}),
-}  # fmt: skip  # a table
+    "two of rank 2": (
+        ROWS,
+        Y2,
+        "float[3,4] w0, float[4,5] w, float[5,2] v",
+        "p = MatMul (x, w0) t = MatMul (p, w) %1 u = Mul (t, k) y = MatMul (u, v)",
+        {"w0": 4, "w": 5},
+    ),
+    "batches of rows": (
+        "float[N,6,3] x",
+        Y3,
+        "float[3,4] w0, float[4,5] w, float[5,2] v",
+        "p = MatMul (x, w0) t = MatMul (p, w) %2 u = Mul (t, k) y = MatMul (u, v)",
+        {"w0": 4, "w": 5},
+    ),
+    "constant left": (
+        ROWS,
+        Y2,
+        "float[4,6] w0, float[5,4] w, float[2,5] v",
+        "p = MatMul (w0, x) t = MatMul (w, p) y = MatMul (v, t)",
+        {"w0": 4, "w": 5},
+    ),
+    "constant left of batches": (
+        "float[N,6,3] x",
+        Y3,
+        "float[4,6] w0, float[2,4] v",
+        "t = MatMul (w0, x) %1 u = Mul (t, k) y = MatMul (v, u)",
+        {"w0": 4},
+    ),
+    "a weight for each head": (
+        "float[N,7,6,3] x",
+        "float[A,B,C,D] y",
+        "float[7,3,4] w0, float[7,4,2] v",
+        "t = MatMul (x, w0) y = MatMul (t, v)",
+        {"w0": 4},
+    ),
+    "heads that go": (
+        "float[N,1,6,3] x",
+        "float[A,B,C,D] y",
+        "float[7,3,4] w0, float[4,2] v, float[2,7,1,1] u",
+        "p = MatMul (x, w0) t = MatMul (p, v) y = Conv (t, u)",
+        {"w0": 7, "w0#2": 4},
+    ),
+    "a vector right": (
+        ROWS,
+        "float[A] y",
+        "float[3,4] w0, float[4] v",
+        "t = MatMul (x, w0) y = MatMul (t, v)",
+        {"w0": 4},
+    ),
+    "a vector left": (
+        "float[3] x",
+        "float[A] y",
+        "float[3,4] w0, float[4,2] v",
+        "t = MatMul (x, w0) %0 u = Mul (t, k) y = MatMul (u, v)",
+        {"w0": 4},
+    ),
+    "a constant vector left": (
+        ROWS,
+        "float[A] y",
+        "float[6] w0, float[3,4] w, float[4,2] v",
+        "p = MatMul (w0, x) t = MatMul (p, w) y = MatMul (t, v)",
+        {"w": 4},
+    ),
+    "no constant": (
+        "float[N,6,3] x",
+        "float[A,B,C] y",
+        "float[3,4] q, float[3,4] k, float[3,5] v, float[5,2] o",
+        "a = MatMul (x, q) b = MatMul (x, k) c = "
+        "Transpose <perm=[0,2,1]> (b) s = MatMul "
+        "(a, c) e = MatMul (x, v) t = MatMul (s, "
+        "e) y = MatMul (t, o)",
+        {"q": 4, "v": 5},
+    ),
+    "no silence, no cut": (
+        ROWS,
+        Y2,
+        "float[3,4] w0, float[4,5] w, float[5,2] v, float[3,5] q",
+        "a = MatMul (x, w0) r = MatMul (a, w) s = Exp (r) b = MatMul "
+        "(x, q) f = Cos (b) g = Transpose (f) t = MatMul (s, g) y = "
+        "Relu (t)",
+        {"w0": 4},
+    ),
+    "one silent, one not": (
+        ROWS,
+        Y2,
+        "float[3,5] q, float[3,5] w",
+        "a = MatMul (x, q) s = Exp (a) b = MatMul (x, w) g = Transpose (b) y = MatMul (s, g)",
+        {"q": 5},
+    ),
+    "a transposed weight": (
+        ROWS,
+        Y2,
+        "float[4,3] w0, float[2,4] v",
+        "c = Transpose (w0) t = MatMul (x, c) d = Transpose (v) %1 u = Mul (t, k) y = MatMul (u, d)",
+        {"w0": 4},
+    ),
+}
 
 
 def with_sum(x: str, y: str, weights: str, body: str, opset: int) -> str:
@@ -83,7 +173,10 @@ def test_matmul(case: str, opset: int) -> None:
 
 
 def test_matmul_roles() -> None:
-    model = parse(f"g ({ROWS}) => ({Y2}) <float[4,6] w0, float[3,5] w, float[5,2] v> {{ p = MatMul (w0, x) t = MatMul (p, w) y = MatMul (t, v) }}")
+    model = parse(
+        f"g ({ROWS}) => ({Y2}) <float[4,6] w0, float[3,5] w, float[5,2] v> {{ p = MatMul (w0, x) t = MatMul (p, w) "
+        f"y = MatMul (t, v) }}"
+    )
     analysis = check(model, {"w": 5})  # the rows of w0 reach the output
     roles = {(m.slot.tensor, m.axis): m.role for g in analysis.groups for m in g.members}
     assert roles == {("w", 1): "producer", ("v", 0): "consumer"}
@@ -91,7 +184,10 @@ def test_matmul_roles() -> None:
 
 
 def test_macs() -> None:
-    text = f"g ({ROWS}) => ({Y2}) <float[3,4] w0, float[5,4] w, float[5,2] v> {{ p = MatMul (x, w0) t = Gemm <transB=1> (p, w) y = Einsum <equation = \"ab,bc->ac\"> (t, v) }}"
+    text = (
+        f"g ({ROWS}) => ({Y2}) <float[3,4] w0, float[5,4] w, float[5,2] v> {{ p = MatMul (x, w0) t = Gemm "
+        f'<transB=1> (p, w) y = Einsum <equation = "ab,bc->ac"> (t, v) }}'
+    )
     assert check(parse(text, 12)).macs({}) == 6 * (3 * 4 + 4 * 5 + 5 * 2)
 
 
@@ -100,7 +196,13 @@ EINSUM = {
     "a transposed one": ("nk, ck -> nc", "float[5,4] w", {"w0": 4, "w": 5}, "Identity", "float[5,2] v"),
     "a turned result": ("nk,kc->cn", "float[4,5] w", {"w0": 4, "w": 5}, "Transpose", "float[5,2] v"),
     "scales": ("nk,k->nk", "float[4] w", {"w0": 4}, "Identity", "float[4,2] v"),
-    "an outer product and a sum": ("nk,kco->nc", "float[4,5,6] w", {"w0": 4, "w": 5, "w#2": 6}, "Identity", "float[5,2] v"),
+    "an outer product and a sum": (
+        "nk,kco->nc",
+        "float[4,5,6] w",
+        {"w0": 4, "w": 5, "w#2": 6},
+        "Identity",
+        "float[5,2] v",
+    ),
 }
 
 
@@ -117,7 +219,11 @@ def test_einsum(case: str, opset: int) -> None:
 @pytest.mark.parametrize(("op", "opset"), each("Einsum"))
 def test_einsum_without_silence(op: str, opset: int) -> None:
     body = f'p = MatMul (x, w0) e = Exp (p) q = MatMul (x, w) f = Cos (q) y = {op} <equation = "nk,mk->nm"> (e, f)'
-    model = parse(f"g ({ROWS}) => ({Y2}) <float[3,4] a, float[4,3] b, float[3,5] w0, float[3,5] w> {{ z = MatMul (x, a) x2 = MatMul (z, b) {body.replace('(x,', '(x2,')} }}", opset)
+    model = parse(
+        f"g ({ROWS}) => ({Y2}) <float[3,4] a, float[4,3] b, float[3,5] w0, float[3,5] w> {{ z = MatMul (x, a) x2 = "
+        f"MatMul (z, b) {body.replace('(x,', '(x2,')} }}",
+        opset,
+    )
     analysis = check(model, {"a": 4, "b": 3}, tolerance=1e-4)
     assert_kept(analysis, "w0", 1, "Einsum", "a removed channel would not be zero")
 

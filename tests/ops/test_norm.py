@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.oracle import assert_kept, check, each, net, parse, versions
+from tests.oracle import analyzed, assert_kept, check, each, net, parse, versions
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 PER_CHANNEL = "float[5] scale, float[5] shift, float[5] mean, float[5] variance"
@@ -19,7 +19,8 @@ def test_batch_norm(opset: int) -> None:
     analysis = check(net(body, PER_CHANNEL + ONE[late], opset=opset), FREE)
     roles = {m.slot.tensor: m.role for g in analysis.groups if g.name == "w" for m in g.members}
     assert roles == {
-        "w": "producer", "b": "bias", "scale": "scale", "shift": "bias", "mean": "mean", "variance": "variance", "v": "consumer",
+        "w": "producer", "b": "bias", "scale": "scale", "shift": "bias", "mean": "mean", "variance": "variance",
+        "v": "consumer",
     }  # fmt: skip  # a table
 
 
@@ -41,7 +42,11 @@ def test_instance_norm(opset: int) -> None:
 
 def test_instance_norm_over_rows_that_are_channels() -> None:
     """Space is normalised over: where it is made by a weight it is kept."""
-    x, y, weights = "float[3, 5, 6] x", "float[A, B, C] y", "float[6,4] w0, float[4,7] w, float[7,2] v, float[5] scale, float[5] shift"
+    x, y, weights = (
+        "float[3, 5, 6] x",
+        "float[A, B, C] y",
+        "float[6,4] w0, float[4,7] w, float[7,2] v, float[5] scale, float[5] shift",
+    )
     body = "p = MatMul (x, w0) h = MatMul (p, w) t = InstanceNormalization (h, scale, shift) y = MatMul (t, v)"
     analysis = check(parse(f"g ({x}) => ({y}) <{weights}> {{ {body} }}"), {"w0": 4})
     assert_kept(analysis, "w", 1, "InstanceNormalization", "normalised over")
@@ -51,8 +56,14 @@ def test_instance_norm_over_rows_that_are_channels() -> None:
 def test_group_norm(opset: int) -> None:
     """Two groups of three channels: whole groups go; scales are per group before opset 21."""
     per = 6 if opset >= 21 else 2
-    weights = f"float[4,3,1,1] w0, float[6,4,1,1] w, float[{per}] scale, float[{per}] shift, float[2,6,1,1] v, int64[1] one = {{1}}"
-    body = f"p = Conv (x, w0) h = Conv (p, w) s = GroupNormalization <num_groups=2> (h, scale, shift) {SUM[True]} y = Conv (t, v)"
+    weights = (
+        f"float[4,3,1,1] w0, float[6,4,1,1] w, float[{per}] scale, float[{per}] shift, float[2,6,1,1] v, "
+        f"int64[1] one = {{1}}"
+    )
+    body = (
+        f"p = Conv (x, w0) h = Conv (p, w) s = GroupNormalization <num_groups=2> (h, scale, shift) {SUM[True]} "
+        f"y = Conv (t, v)"
+    )
     model = parse(f"g (float[N, 3, 9, 7] x) => (float[A, B, C, D] y) <{weights}> {{ {body} }}", opset)
     analysis = check(model, {"w0": 4, "w": 2})
     roles = {m.slot.tensor: m.role for g in analysis.groups if g.name == "w" for m in g.members}
@@ -81,13 +92,18 @@ def test_layer_norm(case: str) -> None:
 def test_layer_norm_and_silence() -> None:
     """Without a shift zeros stay zeros; with one they do not."""
     check(net(f"s = LayerNormalization <axis=2> (h, g) {SUM[True]}", "float[9,7] g" + ONE[True], opset=17), FREE)
-    shifted = net(f"s = LayerNormalization <axis=2> (h, g, d) {SUM[True]}", "float[9,7] g, float[9,7] d" + ONE[True], opset=17)
+    shifted = net(
+        f"s = LayerNormalization <axis=2> (h, g, d) {SUM[True]}", "float[9,7] g, float[9,7] d" + ONE[True], opset=17
+    )
     assert_kept(check(shifted, HELD), "w", 0, "ReduceSum", "over channels")
 
 
 def test_layer_norm_statistics() -> None:
     """The second and third results are one per row."""
-    check(net("s, m, i = LayerNormalization <axis=2> (h, g) q = Mul (s, i) t = Add (q, m)", "float[9,7] g", opset=17), FREE)
+    check(
+        net("s, m, i = LayerNormalization <axis=2> (h, g) q = Mul (s, i) t = Add (q, m)", "float[9,7] g", opset=17),
+        FREE,
+    )
 
 
 @pytest.mark.parametrize("opset", versions("LRN"))
@@ -105,7 +121,10 @@ def test_lp_norm(op: str, opset: int, axis: int, groups: dict[str, int]) -> None
 
 
 @pytest.mark.parametrize(("op", "opset"), each("MeanVarianceNormalization"))
-@pytest.mark.parametrize(("axes", "why"), [("<axes=[0,2,3]>", "variance"), ("<axes=[0,1,2,3]>", "normalised over"), ("<axes=[1]>", "normalised over")])
+@pytest.mark.parametrize(
+    ("axes", "why"),
+    [("<axes=[0,2,3]>", "variance"), ("<axes=[0,1,2,3]>", "normalised over"), ("<axes=[1]>", "normalised over")],
+)
 def test_mean_variance_norm(op: str, opset: int, axes: str, why: str) -> None:
     """ONNX Runtime divides by the variance alone: a channel that is the same everywhere is not finite."""
     analysis = check(net(f"t = {op} {axes} (h)", opset=opset), HELD)
@@ -128,3 +147,13 @@ def test_softmax_is_not_silent() -> None:
     """Over space a silenced channel becomes evenly distributed, not zero."""
     check(net(f"s = Softmax <axis=2> (h) {SUM[False]}", opset=11), HELD)
     check(net(f"s = Hardmax <axis=2> (h) {SUM[False]}", opset=11), HELD)
+
+
+@pytest.mark.parametrize("opset", versions("BatchNormalization", 14))
+def test_batch_norm_in_training(opset: int) -> None:
+    """Its statistics are those of batch and space, which must be whole; channels go as ever."""
+    x, y, weights = "float[3, 5, 6] x", "float[A, B, C] y", "float[6,4] w0, float[4,7] w, float[7,2] v"
+    body = """p = MatMul (x, w0) h = MatMul (p, w)
+    t, m, s = BatchNormalization <training_mode=1> (h, scale, shift, mean, variance) y = MatMul (t, v)"""
+    model = parse(f"g ({x}) => ({y}) <{weights}, {PER_CHANNEL}> {{ {body} }}", opset)
+    assert_kept(analyzed(model, {"w0": 4}), "w", 1, "BatchNormalization", "normalised over")

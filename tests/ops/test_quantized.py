@@ -336,11 +336,12 @@ def test_qlinear_pool(op: str) -> None:
     sizes(image(body, weights, NUMBERS), 5)
 
 
-def test_qlinear_concat() -> None:
-    weights = f"float[4, 3, 1, 1] p, float[5, 3, 1, 1] r, int64[1] channels = {{1}}, {SCALARS}"
-    body = """a = Conv (x, p) b = Conv (x, r) q = QuantizeLinear (a, xs, xz) k = QuantizeLinear (b, ys, yz)
+@pytest.mark.parametrize("tail", ["ReduceSum (d, channels)", "Conv (d, v)"])
+def test_qlinear_concat(tail: str) -> None:
+    weights = f"float[4, 3, 1, 1] p, float[5, 3, 1, 1] r, int64[1] channels = {{1}}, float[2, 9, 1, 1] v, {SCALARS}"
+    body = f"""a = Conv (x, p) b = Conv (x, r) q = QuantizeLinear (a, xs, xz) k = QuantizeLinear (b, ys, yz)
     t = com.microsoft.QLinearConcat <axis = 1> (us, uz, q, xs, xz, k, ys, yz) d = DequantizeLinear (t, us, uz)
-    y = ReduceSum (d, channels)"""
+    y = {tail}"""
     sizes(image(body, weights, NUMBERS), 4, 5)
 
 
@@ -447,3 +448,51 @@ def test_a_weight_quantised_by_channels_is_not_read_back_by_one_scale() -> None:
     y = ReduceSum (t, channels)"""
     values = {"s": scales(5), "z": 7, "r": 0.01, "o": 7}
     assert_kept(sizes(image(body, weights, values)), "w", 0, "ReduceSum", "ReduceSum over channels")
+
+
+@pytest.mark.parametrize("op", ["MatMulInteger", "ConvInteger"])
+@pytest.mark.parametrize(("zero", "kept"), [(121, False), (EACH, True)])
+def test_integers_that_are_not_at_rest_need_a_weight_that_is(op: str, zero: Any, kept: bool) -> None:
+    conv, vector = op == "ConvInteger", "[5]" if kept else ""
+    shape, p, v = ("[5, 4, 1, 1]", "float[4, 3, 1, 1] p", "float[2, 5, 1, 1] v")
+    if not conv:
+        shape, p, v = "[4, 5]", "float[3, 4] p", "float[5, 2] v"
+    weights = f"{p}, uint8{shape} w, uint8{vector} wz, {v}, {SCALARS}"
+    body = f"""{LOUD} q = QuantizeLinear (h, xs, xz) i = {op} (q, w, xz, wz) t = Cast <to = 1> (i) y = Conv (t, v)"""
+    values = NUMBERS | {"w": integers(*((5, 4, 1, 1) if conv else (4, 5)), kind="uint8"), "wz": zero}
+    model = (image if conv else rows)(body if conv else body.replace("= Conv", "= MatMul"), weights, values)
+    if conv and kept:  # which no kernel of ONNX Runtime for the CPU takes
+        analysis = analyze(Graph(model), {"x": (2, 3, 9, 7)})
+        assert [g.size for g in analysis.groups] == [5]
+        return
+    found = sizes(model, *([5] if kept else [4, 5]))
+    if kept:
+        assert_kept(found, "p", 1, op, "summed over")
+
+
+def test_a_computed_scale_is_not_silent() -> None:
+    # exp(0) is 1: a removed channel's number less its silenced zero point is not zero.
+    weights = "uint8[5, 3, 1, 1] w, float[5] s, uint8[5] z, int64[1] channels = {1}"
+    body = """r = Exp (s) d = DequantizeLinear <axis = 0> (w, r, z) t = Conv (x, d) y = ReduceSum (t, channels)"""
+    values = {"w": integers(5, 3, 1, 1, kind="uint8"), "z": 128}
+    assert_kept(sizes(image(body, weights, values)), "w", 0, "ReduceSum", "ReduceSum over channels")
+
+
+def test_a_recurrent_layer_quantises_its_input_by_the_range_of_all_channels() -> None:
+    weights = "float[3, 7] p, int8[1, 7, 20] w, int8[1, 5, 20] r, float[1] ws, int8[1] wz, float[1] rs, int8[1] rz"
+    op = "com.microsoft.DynamicQuantizeLSTM <hidden_size = 5> (h, w, r, , , , , , ws, wz, rs, rz)"
+    body = f"o = MatMul (x, p) h = Cos (o) t = {op} y = MatMul (t, v)"
+    text = f"g ({ROWS}) => (float[A, B, C, D] y) <{weights}, float[5, 2] v> {{ {body} }}"
+    values = {"w": integers(1, 7, 20), "r": integers(1, 5, 20), "ws": 0.01, "rs": 0.01, "wz": 0, "rz": 0}
+    assert_kept(sizes(microsoft(text, values), 5), "p", 1, "DynamicQuantizeLSTM", "by the range of all channels")
+
+
+def test_the_masked_model_divides_by_no_scale_of_zero() -> None:
+    weights = "float[5, 3, 1, 1] w, float[5] s, float[5] r, int8[5] z, float[2, 5, 1, 1] v"
+    body = """q = QuantizeLinear <axis = 0> (w, s, z) d = DequantizeLinear <axis = 0> (q, r, z) t = Conv (x, d)
+    y = Conv (t, v)"""
+    model = image(body, weights, {"s": scales(5), "r": scales(5), "z": 0})
+    analysis = analyze(Graph(model), {"x": (2, 3, 9, 7)})
+    masked = surgery.mask(analysis, {analysis.groups[0].var.id: np.arange(5) != 2})
+    stored_now = {t.name: onnx.numpy_helper.to_array(t) for t in masked.graph.initializer}
+    assert (stored_now["s"][2], stored_now["r"][2]) == (1, 0)

@@ -44,7 +44,9 @@ def test_over_channels(op: str, opset: int) -> None:
 @pytest.mark.parametrize(("op", "opset"), each(*sorted(rules.ADDING)))
 def test_over_channels_that_are_not_zero(op: str, opset: int) -> None:
     made, constant = node(op, opset, "-3", x="e", t="r")
-    assert_kept(check(net(f"e = Exp (h) {made} t = Mul (h, r)", constant, opset=opset), HELD), "w", 0, op, "over channels")
+    assert_kept(
+        check(net(f"e = Exp (h) {made} t = Mul (h, r)", constant, opset=opset), HELD), "w", 0, op, "over channels"
+    )
 
 
 @pytest.mark.parametrize(("op", "opset"), each(*sorted(rules.THROUGH_ZERO - {"ReduceProd"})))
@@ -58,7 +60,10 @@ def test_zeros_give_zero(op: str, opset: int) -> None:
 
 def test_a_logarithm_is_not_zero() -> None:
     """Nor is it finite where all is zero: channels that may be silent are kept under ReduceLogSum."""
-    body = "e = Exp (h) s = ReduceLogSum <axes=[2,3], keepdims=1> (e) k = ReduceSum <axes=[1], keepdims=1> (s) t = Mul (h, k)"
+    body = (
+        "e = Exp (h) s = ReduceLogSum <axes=[2,3], keepdims=1> (e) k = ReduceSum <axes=[1], keepdims=1> (s) t = "
+        "Mul (h, k)"
+    )
     assert_kept(check(net(body, opset=11), HELD), "w", 0, "ReduceSum", "over channels")
     body = "a = Abs (h) c = Add (a, varc) t = ReduceLogSum <axes=[2,3]> (c)"
     assert_kept(check(net(body, "float[5,1,1] varc", opset=11), HELD), "w", 0, "ReduceLogSum", "not finite at zero")
@@ -95,7 +100,10 @@ def test_arg(op: str, opset: int, axis: int, keepdims: int) -> None:
     if opset >= 13 and not keepdims:
         back = "u = Unsqueeze (f, back)"
     constant = f"int64[1] back = {{{axis}}}" if opset >= 13 and not keepdims else ""
-    body = f"i = {op} <axis={axis}, keepdims={keepdims}> (h) f = Cast <to=1> (i) {back} t = Mul (h, {'f' if keepdims else 'u'})"
+    body = (
+        f"i = {op} <axis={axis}, keepdims={keepdims}> (h) f = Cast <to=1> (i) {back} t = Mul (h, "
+        f"{'f' if keepdims else 'u'})"
+    )
     analysis = check(net(body, constant, opset=opset), HELD if axis == 1 else FREE)
     if axis == 1:
         assert_kept(analysis, "w", 0, op, "place of an extreme")
@@ -110,7 +118,9 @@ def test_top_k(opset: int, axis: int | None) -> None:
     body = f"s, i = TopK {attributes} (h{'' if opset < 10 else ', three'})"
     constant = "" if opset < 10 else "int64[1] three = {3}"
     v = "float[2,3,1,1] v" if axis == 1 else "float[2,5,1,1] v"
-    analysis = check(net(f"{body} f = Cast <to=1> (i) t = Add (s, f)", constant, v=v, opset=opset), HELD if axis == 1 else FREE)
+    analysis = check(
+        net(f"{body} f = Cast <to=1> (i) t = Add (s, f)", constant, v=v, opset=opset), HELD if axis == 1 else FREE
+    )
     if axis == 1:
         assert_kept(analysis, "w", 0, "TopK", "sorted")
 

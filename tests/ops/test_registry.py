@@ -17,11 +17,16 @@ from onnx_attnprune.ops.registry import Effect, View, rule
 from tests.oracle import assert_kept, check, default_shapes, kept, net, told
 
 OPERATORS = {
-    s.name: s for s in onnx.defs.get_all_schemas() if s.domain in ("", "ai.onnx.ml") and s.max_input and not s.deprecated
-}  # fmt: skip  # one line
+    s.name: s
+    for s in onnx.defs.get_all_schemas()
+    if s.domain in ("", "ai.onnx.ml") and s.max_input and not s.deprecated
+}
 SCHEMAS = OPERATORS | {"Upsample": onnx.defs.get_schema("Upsample", 9)}
 _TYPE = onnx.defs.OpSchema.AttrType
 SOMETHING = {_TYPE.INT: 1, _TYPE.INTS: [1, 1], _TYPE.FLOAT: 0.5, _TYPE.STRING: "ab,bc->ac"}
+# Control flow needs bodies, and has tests of its own.
+BODIED = {name for name, s in SCHEMAS.items() if any(a.type == _TYPE.GRAPH for a in s.attributes.values())}
+RULED = sorted(name for domain, name in RULES if not domain and name in SCHEMAS.keys() - BODIED)
 WITHOUT = sorted(name for name, s in OPERATORS.items() if (s.domain.removeprefix("ai.onnx"), name) not in RULES)
 FREE = {"w0": 4, "w": 5}
 
@@ -49,7 +54,7 @@ def test_an_operator_without_a_rule_keeps_and_says_so(op: str) -> None:
     assert_kept(analysis, "w", 0, op, f"no rule for {name}")
 
 
-@pytest.mark.parametrize("op", sorted(name for domain, name in RULES if not domain and name in SCHEMAS))
+@pytest.mark.parametrize("op", RULED)
 def test_no_rule_fails_on_a_shape_that_is_not_known(op: str) -> None:
     """Of a tensor of unknown rank: refused with a reason, or followed; what came before stays free or is kept."""
     schema = SCHEMAS[op]
@@ -101,7 +106,12 @@ def test_pattern_is_parsed() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a -> b", "stand in no operand"), ("a ... ... -> a", "more than one"), ("a ()", "is no axis"), ("a + b", "is no axis")],
+    [
+        ("a -> b", "stand in no operand"),
+        ("a ... ... -> a", "more than one"),
+        ("a ()", "is no axis"),
+        ("a + b", "is no axis"),
+    ],
 )
 def test_malformed_patterns(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -138,6 +148,6 @@ def test_contradictions_repeat_pattern_and_shapes(sizes: tuple[tuple[int, ...], 
 
 
 def test_a_result_that_only_a_missing_operand_gives() -> None:
+    space = Space()
     with pytest.raises(AxisError, match="an operand that gives"):
-        space = Space()
         solve(space, "a, b -> a b", [[space.var(2)], None], {})

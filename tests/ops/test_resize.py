@@ -38,7 +38,9 @@ def test_by_sizes(opset: int) -> None:
     """The sizes state the number of channels, which is restated."""
     roi = "roi, none" if opset < 13 else ","
     weights = "int64[4] s = {2,5,13,11}" + (", float[0] roi = {}, float[0] none = {}" if opset < 13 else "")
-    check(net(f'd = Relu (h) t = Resize <mode="linear"> (d, {roi}, s)', weights, opset=opset, x="float[2,3,9,7] x"), FREE)
+    check(
+        net(f'd = Relu (h) t = Resize <mode="linear"> (d, {roi}, s)', weights, opset=opset, x="float[2,3,9,7] x"), FREE
+    )
 
 
 def test_by_sizes_of_another_tensor() -> None:
@@ -54,7 +56,7 @@ def test_by_sizes_of_another_tensor() -> None:
 @pytest.mark.parametrize("opset", versions("Resize", 18))
 def test_listed_axes(opset: int) -> None:
     weights = "float[2] f = {2.0, 1.5}, int64[2] s = {10, 12}"
-    check(net('d = Resize <axes=[2,-1]> (h, , f) t = Resize <axes=[3,2]> (d, , , s)', weights, opset=opset), FREE)
+    check(net("d = Resize <axes=[2,-1]> (h, , f) t = Resize <axes=[3,2]> (d, , , s)", weights, opset=opset), FREE)
 
 
 @pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
@@ -76,7 +78,10 @@ def test_crops() -> None:
 
 def test_late_scales() -> None:
     """Scales that the input decides: all axes are kept, and the space behind it is of an unknown size."""
-    body = "m = ReduceMax <keepdims=0> (x) a = Abs (m) c = Ceil (a) u = Unsqueeze <axes=[0]> (c) s = Concat <axis=0> (ones, u, u) t = Resize (h, roi, s)"
+    body = (
+        "m = ReduceMax <keepdims=0> (x) a = Abs (m) c = Ceil (a) u = Unsqueeze <axes=[0]> (c) s = Concat "
+        "<axis=0> (ones, u, u) t = Resize (h, roi, s)"
+    )
     analysis = check(net(body, "float[2] ones = {1,1}, float[0] roi = {}", opset=11), HELD)
     assert_kept(analysis, "w", 0, "Resize", "computed at run time")
 

@@ -19,8 +19,11 @@ RESHAPES = {
     "space into one": (IMAGE, "0, 0, -1", "y = Conv (t, v)", "float[2, 5, 1] v", Y3),
     "space into one, channels stated": (IMAGE, "0, 5, 63", "y = Conv (t, v)", "float[2, 5, 1] v", Y3),
     "space into three": (IMAGE, "0, 5, 3, 3, 7", "y = Conv (t, v)", "float[2, 5, 1, 1, 1] v", "float[A, B, C, D, E] y"),
-    "channels before the batch": (FIXED, "10, 9, 7", "u = Unsqueeze (t, zero) y = Conv (u, v)", "float[2, 10, 1, 1] v, int64[1] zero = {0}", Y4),
-    "a one put in": (IMAGE, "0, 1, 5, 63", "u = Transpose <perm=[0,2,1,3]> (t) y = Conv (u, v)", "float[2, 5, 1, 1] v", Y4),
+    "channels before "
+    "the batch": (FIXED, "10, 9, 7", "u = Unsqueeze (t, zero) y = "
+                                     "Conv (u, v)", "float[2, 10, 1, 1] v, int64[1] zero = {0}", Y4),
+    "a one put in": (IMAGE, "0, 1, 5, 63", "u = Transpose <perm=[0,2,1,3]> (t) y = "
+                                           "Conv (u, v)", "float[2, 5, 1, 1] v", Y4),
 }  # fmt: skip  # a table
 
 
@@ -33,7 +36,10 @@ def test_reshape(case: str, opset: int) -> None:
 
 
 def test_reshape_7() -> None:
-    check(net("r = Reshape (h, s) t = Reshape (r, u)", "int64[3] s = {0, 5, -1}, int64[4] u = {0, 0, 9, 7}", opset=7), FREE)
+    check(
+        net("r = Reshape (h, s) t = Reshape (r, u)", "int64[3] s = {0, 5, -1}, int64[4] u = {0, 0, 9, 7}", opset=7),
+        FREE,
+    )
 
 
 @pytest.mark.parametrize("opset", versions("Reshape", 14))
@@ -68,10 +74,15 @@ def test_channels_become_a_product(case: str) -> None:
 
 def test_channel_shuffle() -> None:
     """Two groups of three channels, dealt: any channel of a group may go, in both."""
-    text = f"""g ({IMAGE}) => ({Y4})
-    <float[6,3,1,1] w0, float[6,3,3,3] w, int64[5] s = {{0, 2, 3, 9, 7}}, int64[4] back = {{0, -1, 9, 7}}, float[4,2,3,1] v, float[2,4,1,1] u>
+    text = (
+        f"""g ({IMAGE}) => ({Y4})
+    <float[6,3,1,1] w0, float[6,3,3,3] w, int64[5] s = {{0, 2, 3, 9, 7}}, int64[4] back = {{0, -1, 9, 7}},
+        float[4,2,3,1] v, float[2,4,1,1] u>
     {{ h = Conv (x, w0) r = Reshape (h, s) q = Transpose <perm=[0,2,1,3,4]> (r) t = Reshape (q, back)
-       d = Conv <group=3> (t, v2) y = Conv (d, u) }}""".replace("float[4,2,3,1] v", "float[9,2,3,1] v2").replace("float[2,4,1,1] u", "float[2,9,1,1] u").replace("float[6,3,3,3] w, ", "")
+       d = Conv <group=3> (t, v2) y = Conv (d, u) }}""".replace("float[4,2,3,1] v", "float[9,2,3,1] v2")
+        .replace("float[2,4,1,1] u", "float[2,9,1,1] u")
+        .replace("float[6,3,3,3] w, ", "")
+    )
     check(parse(text), {"w0": 2, "w0#2": 3, "v2": 3})
 
 
@@ -95,8 +106,25 @@ def test_squeeze(opset: int) -> None:
     """With axes; without, any that is left with a single channel would go, so that all are kept."""
     listed = "<axes=[2,3]> (g)" if opset < 13 else "(g, at)"
     weights = "" if opset < 13 else "int64[2] at = {-2, -1}"
-    check(net(f"g = GlobalAveragePool (h) t = Squeeze {listed}", weights, v="float[5,2] v", tail="y = MatMul (t, v)", y=Y2, opset=opset), FREE)
-    model = net("g = GlobalAveragePool (h) t = Squeeze (g)", v="float[5,2] v", tail="y = MatMul (t, v)", y=Y2, x=FIXED, opset=opset)
+    check(
+        net(
+            f"g = GlobalAveragePool (h) t = Squeeze {listed}",
+            weights,
+            v="float[5,2] v",
+            tail="y = MatMul (t, v)",
+            y=Y2,
+            opset=opset,
+        ),
+        FREE,
+    )
+    model = net(
+        "g = GlobalAveragePool (h) t = Squeeze (g)",
+        v="float[5,2] v",
+        tail="y = MatMul (t, v)",
+        y=Y2,
+        x=FIXED,
+        opset=opset,
+    )
     assert_kept(check(model, HELD), "w", 0, "Squeeze", "single channel")
 
 
@@ -110,14 +138,34 @@ def test_unsqueeze(opset: int) -> None:
 
 
 @pytest.mark.parametrize("opset", versions("Expand"))
-@pytest.mark.parametrize(("shape", "groups"), [("2,5,9,7", FREE), ("1,1,9,7", FREE), ("5,1,7", FREE), ("1", FREE), ("3,1,1,9,7", FREE)])
+@pytest.mark.parametrize(
+    ("shape", "groups"), [("2,5,9,7", FREE), ("1,1,9,7", FREE), ("5,1,7", FREE), ("1", FREE), ("3,1,1,9,7", FREE)]
+)
 def test_expand(shape: str, groups: dict[str, int], opset: int) -> None:
     """Space from one pixel; the channels are stated, or left alone by a one."""
     count = len(shape.split(","))
-    tail = "y = Conv (t, v)" if count < 5 else "u = Squeeze <axes=[0]> (f) y = Conv (u, v)" if opset < 13 else "u = Squeeze (f, at) y = Conv (u, v)"
+    tail = (
+        "y = Conv (t, v)"
+        if count < 5
+        else "u = Squeeze <axes=[0]> (f) y = Conv (u, v)"
+        if opset < 13
+        else "u = Squeeze (f, at) y = Conv (u, v)"
+    )
     first = "" if count < 5 else ", int64[1] zero = {0}, int64[1] one = {1}, int64[1] at = {0}"
-    cut = "" if count < 5 else ("f = Slice <axes=[0], starts=[0], ends=[1]> (t)" if opset < 10 else "f = Slice (t, zero, one, zero)")
-    check(net(f"g = GlobalAveragePool (h) t = Expand (g, s) {cut}", f"int64[{count}] s = {{{shape}}}{first}", tail=tail, opset=opset), groups)
+    cut = (
+        ""
+        if count < 5
+        else ("f = Slice <axes=[0], starts=[0], ends=[1]> (t)" if opset < 10 else "f = Slice (t, zero, one, zero)")
+    )
+    check(
+        net(
+            f"g = GlobalAveragePool (h) t = Expand (g, s) {cut}",
+            f"int64[{count}] s = {{{shape}}}{first}",
+            tail=tail,
+            opset=opset,
+        ),
+        groups,
+    )
 
 
 def test_expand_a_constant_to_channels() -> None:
@@ -147,7 +195,10 @@ def test_depth_to_space(mode: str, opset: int) -> None:
     if mode and opset < 11:
         mode = ""
     model = net(
-        f"t = DepthToSpace <blocksize=2{mode}> (h)", w="float[20,4,1,1] w", head="p = Conv (x, w0) h = Conv (p, w)", opset=opset
+        f"t = DepthToSpace <blocksize=2{mode}> (h)",
+        w="float[20,4,1,1] w",
+        head="p = Conv (x, w0) h = Conv (p, w)",
+        opset=opset,
     )
     analysis = check(model, FREE)
     axes = analysis.tensors["t"].axes
@@ -157,102 +208,45 @@ def test_depth_to_space(mode: str, opset: int) -> None:
 
 @pytest.mark.parametrize("opset", versions("SpaceToDepth"))
 def test_space_to_depth(opset: int) -> None:
-    check(net("q = MaxPool <kernel_shape=[4,4]> (h) t = SpaceToDepth <blocksize=2> (q)", v="float[2,20,1,1] v", opset=opset), FREE)
+    check(
+        net(
+            "q = MaxPool <kernel_shape=[4,4]> (h) t = SpaceToDepth <blocksize=2> (q)",
+            v="float[2,20,1,1] v",
+            opset=opset,
+        ),
+        FREE,
+    )
 
 
 def test_silence_through_layouts() -> None:
     """Each of them leaves zeros where they were."""
     ways = {
-        "Reshape (h, same)": "int64[4] same = {0, 5, 9, 7}", "Transpose <perm=[0,1,3,2]> (h)": "", "Tile (h, r)": "int64[4] r = {1,1,2,1}",
+        "Reshape (h, same)": "int64[4] same = {0, "
+                             "5, 9, 7}", "Transpose <perm=[0,1,3,2]> (h)": "", "Tile (h, r)": "int64[4] r = {1,1,2,1}",
         "Identity (h)": "",
     }  # fmt: skip  # a table
     for way, constant in ways.items():
-        check(net(f"s = {way} k = ReduceSum <axes=[1]> (s) q = ReduceMean <axes=[2,3]> (k) t = Mul (h, q)", constant, opset=11), FREE)
+        check(
+            net(
+                f"s = {way} k = ReduceSum <axes=[1]> (s) q = ReduceMean <axes=[2,3]> (k) t = Mul (h, q)",
+                constant,
+                opset=11,
+            ),
+            FREE,
+        )
     body = "f = Flatten (h) k = ReduceSum <axes=[1]> (f) u = Unsqueeze <axes=[2,3]> (k) t = Mul (h, u)"
     check(net(body, opset=11), FREE)
-    body = "g = GlobalMaxPool (h) f = Squeeze <axes=[2,3]> (g) k = ReduceSum <axes=[1]> (f) u = Unsqueeze <axes=[2,3]> (k) t = Mul (h, u)"
+    body = (
+        "g = GlobalMaxPool (h) f = Squeeze <axes=[2,3]> (g) k = ReduceSum <axes=[1]> (f) u = Unsqueeze "
+        "<axes=[2,3]> (k) t = Mul (h, u)"
+    )
     check(net(body, opset=11), FREE)
     body = "f = Unsqueeze <axes=[0]> (h) k = ReduceSum <axes=[2]> (f) u = Squeeze <axes=[0]> (k) t = Mul (h, u)"
     check(net(body, opset=11), FREE)
     body = "s = DepthToSpace <blocksize=2> (h) k = ReduceSum <axes=[1,2,3]> (s) t = Mul (s, k)"
     check(net(body, w="float[20,4,1,1] w", head="p = Conv (x, w0) h = Conv (p, w)", opset=11), FREE)
-    body = "q = MaxPool <kernel_shape=[4,4]> (h) s = SpaceToDepth <blocksize=2> (q) k = ReduceSum <axes=[1,2,3]> (s) t = Mul (h, k)"
+    body = (
+        "q = MaxPool <kernel_shape=[4,4]> (h) s = SpaceToDepth <blocksize=2> (q) k = ReduceSum <axes=[1,2,3]> "
+        "(s) t = Mul (h, k)"
+    )
     check(net(body, opset=11), FREE)
-
-
-# ---------------------------------------------------------------- arithmetic on shapes
-LATE = "float[N, 3, H, W] x"
-ARITHMETIC = {
-    # name: (nodes, the inputs with which the channels are free)
-    "batch and the rest": ("n = Gather (e, i0) u = Unsqueeze (n, zero) s = Concat <axis=0> (u, minus)", (FIXED, IMAGE, LATE)),
-    "channels by themselves": ("n = Slice (e, zero, one) c = Slice (e, one, two) s = Concat <axis=0> (n, c, minus)", (FIXED, IMAGE, LATE)),
-    "copied batch": ("c = Slice (e, one, two) s = Concat <axis=0> (zero, c, minus)", (FIXED, IMAGE, LATE)),
-    "a product": ("c = Slice (e, one, four) m = ReduceProd <keepdims=1> (c) s = Concat <axis=0> (minus, m)", (FIXED, IMAGE)),
-    "a size of all": ("a = Size (h) n = Gather (e, i0) m = Div (a, n) u = Unsqueeze (m, zero) s = Concat <axis=0> (minus, u)", (FIXED,)),
-    "channels taken apart": ("c = Slice (e, one, two) n = Slice (e, zero, one) m = Div (c, five) s = Concat <axis=0> (n, m, five, minus)", (FIXED, IMAGE, LATE)),
-}  # fmt: skip  # a table
-
-
-@pytest.mark.parametrize("x", [FIXED, IMAGE, LATE])
-@pytest.mark.parametrize("case", ARITHMETIC)
-def test_shape_arithmetic(case: str, x: str) -> None:
-    """What the graph computes from sizes stays right, or is restated; else, with a size of run time, channels stay."""
-    body, free = ARITHMETIC[case]
-    numbers = {"zero": 0, "minus": -1, "one": 1, "two": 2, "four": 4, "five": 5}
-    weights = "int64 i0 = {0}, " + ", ".join(f"int64[1] {n} = {{{v}}}" for n, v in numbers.items())
-    model = net(f"e = Shape (h) {body} r = Reshape (h, s) q = Relu (r) t = Reshape (q, e)", weights, x=x, opset=13)
-    check(model, FREE if x in free else HELD)
-
-
-@pytest.mark.parametrize("opset", versions("Shape"))
-def test_shape(opset: int) -> None:
-    """The channels of one tensor state those of another: ones of that shape are added."""
-    body = "e = Shape (h) c = ConstantOfShape <value = float[1] {0.5}> (e) t = Add (h, c)" if opset >= 9 else "e = Shape (h) t = Reshape (h, e)"
-    check(net(body, opset=opset), FREE)
-
-
-@pytest.mark.parametrize("opset", versions("Shape", 15))
-def test_part_of_a_shape(opset: int) -> None:
-    body = "e = Shape <start=1, end=-2> (h) s = Concat <axis=0> (e, hw) c = Expand (one, s) t = Add (h, c)"
-    check(net(body, "int64[2] hw = {9, 1}, float[1] one = {0.5}", opset=opset), FREE)
-
-
-@pytest.mark.parametrize("opset", versions("Size"))
-def test_size(opset: int) -> None:
-    """The number of all elements as a number to compute with: channels that it counts stay, or it is frozen."""
-    body = "g = Flatten <axis=2> (x) e = Size (x) f = Cast <to=1> (e) d = Mul (f, milli) t = Mul (h, d)"
-    check(net(body, "float milli = {0.001}", x=FIXED, opset=opset), FREE)
-    body = "e = Size (h) f = Cast <to=1> (e) d = Mul (f, milli) t = Mul (h, d)"
-    check(net(body, "float milli = {0.001}", x=FIXED, opset=opset), FREE)
-    analysis = check(net(body, "float milli = {0.001}", x=IMAGE, opset=opset), HELD)
-    assert_kept(analysis, "w", 0, "Mul", "used as a number")
-
-
-@pytest.mark.parametrize("opset", versions("ConstantOfShape"))
-def test_constant_of_shape(opset: int) -> None:
-    """The size that a constant shape states is that of the channels; zeros are silent, others are not."""
-    for fill, groups in (("", FREE), ("<value = float[1] {0.0}>", FREE), ("<value = float[1] {0.5}>", HELD)):
-        total = "k = ReduceSum <axes=[1]> (s) t = Mul (s, k)" if opset < 13 else "k = ReduceSum (s, at) t = Mul (s, k)"
-        at = "" if opset < 13 else ", int64[1] at = {1}"
-        check(net(f"c = ConstantOfShape {fill} (e) s = Add (h, c) {total}", f"int64[4] e = {{1, 5, 9, 1}}{at}", opset=opset), groups)
-    check(net("c = ConstantOfShape <value = float[1] {0.5}> (e) t = Add (h, c)", "int64[4] e = {1, 5, 1, 1}", opset=opset), FREE)
-
-
-@pytest.mark.parametrize("opset", versions("Range"))
-def test_range(opset: int) -> None:
-    """Numbers in a row are positions: what is added to them keeps its channels."""
-    body = "r = Range (zero, n, two) f = Cast <to=1> (r) q = Unsqueeze (f, at) t = Add (h, q)" if opset >= 13 else "r = Range (zero, n, two) f = Cast <to=1> (r) q = Unsqueeze <axes=[1,2]> (f) t = Add (h, q)"
-    weights = "int64 zero = {1}, int64 n = {10}, int64 two = {2}, int64[2] at = {1, 2}" if opset >= 13 else "int64 zero = {1}, int64 n = {10}, int64 two = {2}"
-    analysis = check(net(body, weights, opset=opset), HELD)
-    assert_kept(analysis, "w", 0, "", "position")
-
-
-@pytest.mark.parametrize("op", ["Reshape", "Expand", "Tile"])
-def test_a_shape_that_the_input_decides(op: str) -> None:
-    """Then all is kept, and what follows is unknown."""
-    body = f"""m = ReduceMax <keepdims=0> (x) f = Sub (m, m) i = Cast <to=7> (f) u = Unsqueeze <axes=[0]> (i) j = Add (u, n)
-    s = Concat <axis=0> (pre, j, post) t = {op} (h, s)"""
-    numbers = {"Reshape": ("0", 5, "9, 7"), "Expand": ("1", 5, "1, 1"), "Tile": ("1", 1, "1, 1")}[op]
-    weights = f"int64[1] n = {{{numbers[1]}}}, int64[1] pre = {{{numbers[0]}}}, int64[2] post = {{{numbers[2]}}}"
-    analysis = check(net(body, weights, opset=11), HELD)
-    assert_kept(analysis, "w", 0, op, "computed at run time")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.oracle import analyzed, assert_kept, check, each, net, parse, versions
+from tests.oracle import analyzed, assert_kept, check, net, parse, versions
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 SUM = "k = ReduceSum <axes=[1], keepdims=1> (s) t = Mul (s, k)"
@@ -23,7 +23,10 @@ def test_concat(axis: int, opset: int) -> None:
 
 def test_concat_with_itself_and_a_constant() -> None:
     check(net("t = Concat <axis=1> (h, h)", v="float[2,10,1,1] v"), FREE)
-    analysis = check(net("t = Concat <axis=1> (h, c)", "float[2,3,9,7] c", v="float[2,8,1,1] v", x="float[2,3,9,7] x"), FREE | {"c": 3})
+    analysis = check(
+        net("t = Concat <axis=1> (h, c)", "float[2,3,9,7] c", v="float[2,8,1,1] v", x="float[2,3,9,7] x"),
+        FREE | {"c": 3},
+    )
     assert {m.role for g in analysis.groups if g.name == "c" for m in g.members} == {"bias", "consumer"}
 
 
@@ -45,12 +48,15 @@ def split_of(opset: int, sizes: str, outputs: str, axis: int = 1) -> tuple[str, 
 
 
 @pytest.mark.parametrize("opset", versions("Split"))
-@pytest.mark.parametrize(("sizes", "groups"), [("2,4,3", {"w": 2, "w#2": 4, "w#3": 3}), ("", {"w": 3, "w#2": 3, "w#3": 3})])
+@pytest.mark.parametrize(
+    ("sizes", "groups"), [("2,4,3", {"w": 2, "w#2": 4, "w#3": 3}), ("", {"w": 3, "w#2": 3, "w#3": 3})]
+)
 def test_split(sizes: str, groups: dict[str, int], opset: int) -> None:
     """Parts of their own, turned round: the sizes of the parts are restated."""
     node, constant = split_of(opset, sizes, "a, c, d")
     model = net(f"{node} e = Neg (a) t = Concat <axis=1> (d, e, c)", constant, w="float[9,4,1,1] w",
-                head="p = Conv (x, w0) h = Conv (p, w)", v="float[2,9,1,1] v", opset=opset)  # fmt: skip  # no more lines
+                head="p = Conv (x, w0) h = "
+                     "Conv (p, w)", v="float[2,9,1,1] v", opset=opset)  # fmt: skip  # no more lines
     check(model, {"w0": 4} | groups)
 
 
@@ -71,12 +77,14 @@ def test_split_halves_that_meet(opset: int) -> None:
 
 
 def test_split_of_space_and_silence() -> None:
-    node, constant = split_of(11, "4,5", "a, c", 2)
-    check(net(f"{node} s = Pad <mode=\"constant\"> (a, pads) {SUM}", "int64[8] pads = {0,0,0,0,0,0,1,0}", opset=11), FREE)
+    node, _ = split_of(11, "4,5", "a, c", 2)
+    check(net(f'{node} s = Pad <mode="constant"> (a, pads) {SUM}', "int64[8] pads = {0,0,0,0,0,0,1,0}", opset=11), FREE)
 
 
 # ---------------------------------------------------------------- slice
-def slice_of(opset: int, starts: str, ends: str, axes: str, steps: str = "", x: str = "h", out: str = "t") -> tuple[str, str]:
+def slice_of(
+    opset: int, starts: str, ends: str, axes: str, steps: str = "", x: str = "h", out: str = "t"
+) -> tuple[str, str]:
     """A Slice and its constants; they were attributes before opset 10, which had no steps."""
     if opset < 10:
         return f"{out} = Slice <starts=[{starts}], ends=[{ends}], axes=[{axes}]> ({x})", ""
@@ -105,7 +113,8 @@ def test_slice(case: str, opset: int) -> None:
     """Beside the part all channels are read, so that those outside of it may go too, and move its ends."""
     starts, ends, left, groups = PARTS[case]
     node, constant = slice_of(opset, starts, ends, "1", out="s")
-    model = net(f"{node} t = Concat <axis=1> (s, h)", constant, w="float[9,4,1,1] w", head="p = Conv (x, w0) h = Conv (p, w)",
+    model = net(f"{node} t = Concat "
+                f"<axis=1> (s, h)", constant, w="float[9,4,1,1] w", head="p = Conv (x, w0) h = Conv (p, w)",
                 v=f"float[2,{9 + left},1,1] v", opset=opset)  # fmt: skip  # no more lines
     check(model, {"w0": 4} | groups, seeds=range(8))
 
@@ -121,7 +130,10 @@ def test_slice_of_space(opset: int) -> None:
 @pytest.mark.parametrize("opset", versions("Slice"))
 def test_slice_without_axes(opset: int) -> None:
     if opset < 10:
-        check(net("t = Slice <starts=[0,2], ends=[2,5]> (h)", v="float[2,3,1,1] v", x="float[2,3,9,7] x", opset=opset), {"w0": 4, "w": 2, "w#2": 3})
+        check(
+            net("t = Slice <starts=[0,2], ends=[2,5]> (h)", v="float[2,3,1,1] v", x="float[2,3,9,7] x", opset=opset),
+            {"w0": 4, "w": 2, "w#2": 3},
+        )
     else:
         body, weights = "t = Slice (h, a, e)", "int64[2] a = {0, 2}, int64[2] e = {2, 5}"
         check(net(body, weights, v="float[2,3,1,1] v", x="float[2,3,9,7] x", opset=opset), {"w0": 4, "w": 2, "w#2": 3})
@@ -133,11 +145,20 @@ def test_steps(opset: int) -> None:
     head = "p = Conv (x, w0) h = Conv (p, w)"
     for start, end in (("1", "9"), ("2", "9223372036854775807"), ("0", "7")):
         node, constant = slice_of(opset, start, end, "1", "3", out="s")
-        model = net(f"{node} t = Concat <axis=1> (s, h)", constant, w="float[9,4,1,1] w", head=head, v="float[2,12,1,1] v", opset=opset)
+        model = net(
+            f"{node} t = Concat <axis=1> (s, h)",
+            constant,
+            w="float[9,4,1,1] w",
+            head=head,
+            v="float[2,12,1,1] v",
+            opset=opset,
+        )
         check(model, {"w0": 4, "w": 3})
     for start, end, step, left in (("0", "9", "2", 5), ("-1", "-100", "-1", 9), ("7", "1", "-2", 3)):
         node, constant = slice_of(opset, start, end, "1", step)
-        analysis = check(net(node, constant, w="float[9,4,1,1] w", head=head, v=f"float[2,{left},1,1] v", opset=opset), HELD)
+        analysis = check(
+            net(node, constant, w="float[9,4,1,1] w", head=head, v=f"float[2,{left},1,1] v", opset=opset), HELD
+        )
         assert_kept(analysis, "w", 0, "Slice", f"a step of {step}")
 
 
@@ -148,15 +169,30 @@ def test_slice_at_places_of_run_time() -> None:
     numbers = "int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}"
     head, w = "p = Conv (x, w0) h = Conv (p, w)", "float[10,4,1,1] w"
     check(net(halves, numbers, w=w, head=head, opset=13), FREE)
-    late = """m = ReduceMax <keepdims=0> (x) f = Sub (m, m) i = Cast <to=7> (f) u = Unsqueeze <axes=[0]> (i) j = Add (u, one)
-    j2 = Add (j, two) s = Concat <axis=0> (zero, j) k = Concat <axis=0> (one, j2) a = Concat <axis=0> (one, two) r = Slice (x, s, k, a) d = ReduceMean (r) t = Mul (h, d)"""
+    late = """m = ReduceMax <keepdims=0> (x) f = Sub (m, m) i = Cast <to=7> (f) u = Unsqueeze <axes=[0]> (i)
+    j = Add (u, one)
+    j2 = Add (j, two) s = Concat <axis=0> (zero, j) k = Concat <axis=0> (one, j2) a = Concat <axis=0> (one,
+    two) r = Slice (x, s, k, a) d = ReduceMean (r) t = Mul (h, d)"""
     check(net(late, numbers, opset=11), FREE)
-    late = "m = ReduceMax <keepdims=0> (x) f = Sub (m, m) i = Cast <to=7> (f) u = Unsqueeze <axes=[0]> (i) s = Slice (h, u, two, one) t = Concat <axis=1> (s, h)"
-    assert_kept(check(net(late, numbers, v="float[2,7,1,1] v", opset=11), HELD), "w", 0, "Slice", "computed at run time")
+    late = (
+        "m = ReduceMax <keepdims=0> (x) f = Sub (m, m) i = Cast <to=7> (f) u = Unsqueeze <axes=[0]> (i) s = "
+        "Slice (h, u, two, one) t = Concat <axis=1> (s, h)"
+    )
+    assert_kept(
+        check(net(late, numbers, v="float[2,7,1,1] v", opset=11), HELD), "w", 0, "Slice", "computed at run time"
+    )
 
 
 def test_slice_and_silence() -> None:
-    check(net(f"s = Slice (h, a, e, o) {SUM}", "int64[1] a = {1}, int64[1] e = {4}, int64[1] o = {1}", v="float[2,3,1,1] v", opset=11), {"w0": 4, "w": 3})
+    check(
+        net(
+            f"s = Slice (h, a, e, o) {SUM}",
+            "int64[1] a = {1}, int64[1] e = {4}, int64[1] o = {1}",
+            v="float[2,3,1,1] v",
+            opset=11,
+        ),
+        {"w0": 4, "w": 3},
+    )
 
 
 # ---------------------------------------------------------------- gather
@@ -175,7 +211,9 @@ def test_gather(case: str, opset: int) -> None:
     indices, count, groups = PICKS[case]
     if "-5" in indices and opset < 11:
         indices = indices.replace("-5", "0")
-    model = net("t = Gather <axis=1> (h, i)", f"int64[{count}] i = {{{indices}}}", v=f"float[2,{count},1,1] v", opset=opset)
+    model = net(
+        "t = Gather <axis=1> (h, i)", f"int64[{count}] i = {{{indices}}}", v=f"float[2,{count},1,1] v", opset=opset
+    )
     check(model, groups, seeds=range(5))
 
 
@@ -184,7 +222,9 @@ def test_gather_keeps() -> None:
     body, v = "s = Gather <axis=1> (h, i) t = Unsqueeze <axes=[1]> (s)", "float[2,1,1,1] v"
     assert_kept(check(net(body, "int64 i = {3}", v=v, opset=11), HELD), "w", 0, "Gather", "read by index")
     body = "s = Gather <axis=1> (h, i) t = Flatten <axis=1> (s)"
-    model = net(body, "int64[2,2] i = {3, 0, 1, 1}", v="float[252,2] v", tail="y = MatMul (t, v)", y="float[A,B] y", opset=11)
+    model = net(
+        body, "int64[2,2] i = {3, 0, 1, 1}", v="float[252,2] v", tail="y = MatMul (t, v)", y="float[A,B] y", opset=11
+    )
     assert_kept(check(model, HELD), "w", 0, "Gather", "read by index")
     body = "m = ReduceMax <axes=[1,2,3], keepdims=0> (x) a = Sub (m, m) i = Cast <to=7> (a) t = Gather <axis=1> (h, i)"
     model = net(body, v="float[2,2,1,1] v", x="float[2,3,9,7] x", opset=11)
@@ -193,73 +233,21 @@ def test_gather_keeps() -> None:
 
 def test_gather_of_the_input_is_not_silent() -> None:
     """Channels of the input, chosen by a constant: the list of indices is no weight."""
-    body = f"z = Gather <axis=1> (x, i) s = Relu (z) k = ReduceSum <axes=[1], keepdims=1> (s) t = Mul (h, k)"
+    body = "z = Gather <axis=1> (x, i) s = Relu (z) k = ReduceSum <axes=[1], keepdims=1> (s) t = Mul (h, k)"
     analysis = check(net(body, "int64[7] i = {2, 1, 0, 0, 1, 2, 2}", opset=11), FREE)
     assert all(m.slot.tensor != "i" for g in analysis.groups for m in g.members)
 
 
 def test_embedding() -> None:
     """A table of 11 rows that the input reads: its columns may go, its rows not."""
-    text = "g (int64[N, 6] x) => (float[A, B, C] y) <float[11, 5] table, float[5, 4] w, float[4, 2] v> { t = Gather (table, x) k = ReduceSum <axes=[2], keepdims=1> (t) u = Mul (t, k) h = MatMul (u, w) y = MatMul (h, v) }"
+    text = (
+        "g (int64[N, 6] x) => (float[A, B, C] y) <float[11, 5] table, float[5, 4] w, float[4, 2] v> { t = "
+        "Gather (table, x) k = ReduceSum <axes=[2], keepdims=1> (t) u = Mul (t, k) h = MatMul (u, w) y = "
+        "MatMul (h, v) }"
+    )
     model = parse(text, 11)
     analysis = analyzed(model, {"table": 5, "w": 4})
-    assert [(m.slot.tensor, m.axis) for g in analysis.groups for m in g.members if m.slot.tensor == "table"] == [("table", 1)]
+    assert [(m.slot.tensor, m.axis) for g in analysis.groups for m in g.members if m.slot.tensor == "table"] == [
+        ("table", 1)
+    ]
     assert {m.role for m in analysis.groups[0].members} == {"producer", "consumer"}
-
-
-# ---------------------------------------------------------------- pad
-def pad_of(opset: int, pads: str, mode: str = "constant", value: str = "") -> tuple[str, str]:
-    if opset < 11:
-        return f't = Pad <mode="{mode}", pads=[{pads}]{f", value={value}" if value else ""}> (h)', ""
-    more, constant = (", fill", f", float fill = {{{value}}}") if value else ("", "")
-    return f't = Pad <mode="{mode}"> (h, pads{more})', f"int64[{len(pads.split(','))}] pads = {{{pads}}}{constant}"
-
-
-@pytest.mark.parametrize("opset", versions("Pad"))
-@pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
-def test_pad_of_space(mode: str, opset: int) -> None:
-    node, constant = pad_of(opset, "0,0,1,2,0,0,3,0", mode)
-    check(net(node, constant, opset=opset), FREE)
-    if mode == "constant":
-        node, constant = pad_of(opset, "0,0,-1,2,0,0,3,-2", mode, "0.5")
-        check(net(node, constant, opset=opset), FREE)
-
-
-@pytest.mark.parametrize("opset", versions("Pad"))
-def test_pad_of_channels(opset: int) -> None:
-    """A padded part of channels, whose size is restated; it meets a convolution's channels, which then are its own."""
-    node, constant = pad_of(opset, "0,2,0,0,0,3,0,0")
-    check(net(node, constant, v="float[2,10,1,1] v", opset=opset), FREE | {"v": 2, "v#2": 3})
-    body = f"{node.replace('t =', 'z =')} c = Conv (p, q) t = Add (z, c)"
-    weights = ", ".join(d for d in (constant, "float[10,4,1,1] q") if d)
-    analysis = check(net(body, weights, v="float[2,10,1,1] v", opset=opset), FREE | {"q": 2, "q#2": 3})
-    lies = {m.slot.tensor for g in analysis.groups if g.name == "w" for m in g.members}
-    assert lies == {"w", "b", "q", "v"}
-
-
-@pytest.mark.parametrize("opset", versions("Pad"))
-def test_padded_silence(opset: int) -> None:
-    """Zeros that are padded are silent, other numbers are not."""
-    for value, groups in (("", FREE), ("0.5", HELD)):
-        node, constant = pad_of(opset, "0,0,1,0,0,0,0,0", "constant", value)
-        total = "k = ReduceSum <axes=[1]> (s) t = Mul (s, k)" if opset < 13 else "k = ReduceSum (s, one) t = Mul (s, k)"
-        weights = ", ".join(d for d in (constant, "int64[1] one = {1}" if opset >= 13 else "") if d)
-        check(net(f"{node.replace('t =', 's =')} {total}", weights, opset=opset), groups)
-
-
-@pytest.mark.parametrize("opset", versions("Pad"))
-def test_pad_that_keeps(opset: int) -> None:
-    """Copies of channels, and channels cut off by a negative pad."""
-    for mode, pads, left in (("edge", "0,2,0,0,0,1,0,0", 8), ("reflect", "0,1,0,0,0,1,0,0", 7), ("constant", "0,-1,0,0,0,0,0,0", 4)):
-        node, constant = pad_of(opset, pads, mode)
-        analysis = check(net(node, constant, v=f"float[2,{left},1,1] v", opset=opset), HELD)
-        assert_kept(analysis, "w", 0, "Pad", "padded")
-
-
-@pytest.mark.parametrize(("op", "opset"), each("Pad", oldest=18))
-def test_pad_of_listed_axes(op: str, opset: int) -> None:
-    check(net("t = Pad (h, pads, , at)", "int64[4] pads = {1,0,0,2}, int64[2] at = {-1, 1}", v="float[2,7,1,1] v", opset=opset), FREE | {"v": 2})
-    if opset >= 19:
-        check(net('t = Pad <mode="wrap"> (h, pads)', "int64[8] pads = {0,0,1,0,0,0,0,2}", opset=opset), FREE)
-
-

@@ -1,5 +1,7 @@
 """Deliberate errors in the rules of layouts and shapes."""
 
+TESTS = ["tests/ops/test_shape.py", "tests/ops/test_sizes.py"]
+
 MUTANTS = [
     ("reshape", "n.tie(product(x), product(out))", "pass"),
     ("reshape", "n.tie(product(x), product(out))", "n.tie(product(x[::-1]), product(out))"),
@@ -32,7 +34,7 @@ MUTANTS = [
     ("depth_to_space", 'n.keep((v["b1"], v["b2"])', 'n.keep((v["b1"],)'),
     ("depth_to_space", "(h b1) (w b2)", "(b1 h) (b2 w)"),
     ("depth_to_space", "silent=n.tensor(0).silent", "silent=False"),
-    ("space_to_depth", "n (b1 b2 c) h w", "n (c b1 b2) h w"),
+    ("space_to_depth", 'else "b1 b2 c"', 'else "c b1 b2"'),
     ("space_to_depth", "silent=n.tensor(0).silent", "silent=False"),
     ("shape_of", 'n.attr("start", 0)', "0"),
     ("shape_of", 'n.attr("end")', "None"),

@@ -1,0 +1,29 @@
+"""Deliberate errors in the analysis."""
+
+FILE = "onnx_attnprune/grouping.py"
+TESTS = [
+    "tests/test_grouping.py",
+    "tests/test_surgery.py",
+    "tests/ops/test_control.py",
+    "tests/ops/test_shape.py",
+    "tests/ops/test_registry.py",
+]
+
+MUTANTS = [
+    ("_read_inputs", "self.space.var(size, reason, dynamic=late)", "self.space.var(size, None, dynamic=late)"),
+    (
+        "_read_inputs",
+        "named.setdefault(dim, self.space.var(size, reason, dynamic=True))",
+        "self.space.var(size, reason, dynamic=True)",
+    ),
+    ("tensor", "if constant.dtype in PACKED:", "if False:"),
+    ("tensor", "key = (node.index, place)", "key = (name, 0)"),
+    ("analysis", "self.space.keep(axis, Reason(GRAPH_OUTPUT, signature.name))", "pass"),
+    ("_refuse", "(*node.inputs, *self.graph.captured(node))", "node.inputs"),
+    ("_refuse", "self.space.var(d, reason) if", "self.space.var(d) if"),
+    ("_apply", "except AxisError as error:", "except ZeroDivisionError as error:"),
+    ("_publish", "all(t.slots for t in read)", "any(t.slots for t in read)"),
+    ("_groups", 'any(m.role != "constant" for m in f)', "True"),
+    ("_groups", "while name in names:", "while False:"),
+    ("alive_of", "mask[list(gone)] = False", "mask[list(gone)[:1]] = False"),
+]

@@ -1,0 +1,26 @@
+"""Deliberate errors in what rules are given."""
+
+TESTS = [
+    "tests/ops/test_registry.py",
+    "tests/ops/test_elementwise.py",
+    "tests/ops/test_shape.py",
+    "tests/ops/test_sizes.py",
+]
+
+MUTANTS = [
+    ("broadcast", "space.tie(wide[0], other)", "pass"),
+    ("broadcast", "a.size != 1 or", "a.size != 5 or"),
+    (
+        "spans",
+        "all(self.space.is_kept(a) for a in (*missing, *repeated))",
+        "all(self.space.is_kept(a) for a in missing)",
+    ),
+    (
+        "spans",
+        "all(self.space.is_kept(a) for a in (*missing, *repeated))",
+        "all(self.space.is_kept(a) for a in repeated)",
+    ),
+    ("keep_operand", "self.keep(self.tensor(place).axes or (), why)", "pass"),
+    ("rule.register", "if (domain, name) in RULES:", "if False:"),
+    ("axis_attr", "axis % max(rank, 1)", "axis"),
+]

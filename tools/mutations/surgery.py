@@ -1,0 +1,27 @@
+"""Deliberate errors in surgery."""
+
+FILE = "onnx_attnprune/surgery.py"
+TESTS = [
+    "tests/test_surgery.py",
+    "tests/test_shared_constants.py",
+    "tests/test_grouping.py",
+    "tests/ops/test_slicing.py",
+    "tests/ops/test_sizes.py",
+]
+
+MUTANTS = [
+    ("cuts_of", "len(cut) == readers and", ""),
+    ("cuts_of", "+ (name in outputs)", ""),
+    ("cuts_of", "all(u.removed == cut[0].removed for u in cut)", "True"),
+    ("sliced", "array = array.compress(stays, axis)", "array = array.compress(stays[::-1], axis)"),
+    ("silenced", "= zero", "= 1"),
+    ("_edited", "if key not in copies:", "if True:"),
+    ("_restate", "_restate_signatures(model, analysis, alive)", "pass"),
+    ("_restate", "places = np.cumsum(survivors) - 1", "places = np.arange(len(survivors))"),
+    ("_restate_attribute", "or (shrunk and stated[k] < 0)", ""),
+    ("_restated_input", "or (shrunk and now(e) < 0)", ""),
+    ("_restated_input", "or _drifts(e, space, alive)", ""),
+    ("_put", "if proto.attribute[k].name in drop:", "if False:"),
+    ("_restate_signatures", "dim.dim_value = size", "pass"),
+    ("_fresh", "while name in taken:", "while False:"),
+]
