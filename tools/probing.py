@@ -23,7 +23,15 @@ from onnx_attnprune.errors import AttnPruneError, NothingToPruneError
 from onnx_attnprune.evaluate.equivalence import TOLERANCE, compare, within
 from onnx_attnprune.evaluate.feeds import concrete_shapes, input_specs, is_float, random_feeds
 from onnx_attnprune.graph import (
-    Graph, ModelProto, all_tensors, float_type, index_limits, interface_change, nodes_of, parameter_count, serialized,
+    Graph,
+    ModelProto,
+    all_tensors,
+    float_type,
+    index_limits,
+    interface_change,
+    nodes_of,
+    parameter_count,
+    serialized,
     structural_fault,
 )  # fmt: skip  # a list of names
 from onnx_attnprune.grouping import Analysis, alive_of, analyze

@@ -214,7 +214,7 @@ class Graph:
 def _defined(graph: onnx.GraphProto) -> Iterator[str]:
     """Names that a graph gives to its inputs, initializers and results, bodies included."""
     for body in bodies_of(graph):
-        yield from {v.name for v in (*body.input, *body.initializer)}
+        yield from {v.name for v in body.input} | {t.name for t in body.initializer}
         yield from (name for node in body.node for name in node.output if name)
 
 

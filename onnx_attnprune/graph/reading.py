@@ -52,7 +52,7 @@ def parse_model(data: bytes | memoryview, name: str) -> ModelProto:
     """A model from its bytes, checked for what every later step relies on; external data is left where it is."""
     model = ModelProto()
     try:
-        model.ParseFromString(data)
+        model.ParseFromString(data)  # type: ignore[arg-type]  # the stubs know no memoryview; the C code does
     except DecodeError:
         raise ModelError(f"{name}: not an ONNX model, or a truncated one ({len(data):,} bytes)") from None
     if not model.HasField("graph") or not model.opset_import:

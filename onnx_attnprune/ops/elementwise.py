@@ -7,14 +7,41 @@ from onnx_attnprune.ops.registry import Effect, Rule, View, rule
 
 BOOL = 9
 # Of zero they give zero, so a removed channel stays silent.
-THROUGH_ZERO = (
-    "Abs Asin Asinh Atan Atanh Ceil Celu Elu Erf Floor Gelu HardSwish Identity LeakyRelu Mish Neg Relu Round "
-    "Selu Shrink Sign Sin Sinh Softsign Sqrt Swish Tan Tanh ThresholdedRelu"
-).split()
+THROUGH_ZERO = [
+    "Abs",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "Ceil",
+    "Celu",
+    "Elu",
+    "Erf",
+    "Floor",
+    "Gelu",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "Mish",
+    "Neg",
+    "Relu",
+    "Round",
+    "Selu",
+    "Shrink",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Softsign",
+    "Sqrt",
+    "Swish",
+    "Tan",
+    "Tanh",
+    "ThresholdedRelu",
+]
 # Of zero they give something else, and it is finite.
-PAST_ZERO = "Acos Cos Cosh Exp HardSigmoid Not Sigmoid Softplus BitwiseNot IsNaN IsInf".split()
+PAST_ZERO = ["Acos", "Cos", "Cosh", "Exp", "HardSigmoid", "Not", "Sigmoid", "Softplus", "BitwiseNot", "IsNaN", "IsInf"]
 # Of zero they give nothing finite.
-NOT_AT_ZERO = "Log Reciprocal Acosh".split()
+NOT_AT_ZERO = ["Log", "Reciprocal", "Acosh"]
 TO_BOOL = {"Not", "IsNaN", "IsInf", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from onnx_attnprune.axes import Axis, Space, product
 from onnx_attnprune.errors import AxisError
@@ -21,7 +21,7 @@ class Pattern:
     result: tuple[tuple[str, ...], ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(text: str) -> Pattern:
     """A pattern from its text. Raises ValueError for one that is not well formed (an error in a rule)."""
     left, arrow, right = text.partition("->")
@@ -55,9 +55,9 @@ def solve(
     """
     pattern = parse(text)
     pairs: list[tuple[tuple[str, ...], Axis]] = []
-    for names, axes in zip(pattern.operands, operands, strict=True):
+    for operand, axes in zip(pattern.operands, operands, strict=True):
         if axes is not None:
-            pairs.extend(_pair(names, axes, text, operands))
+            pairs.extend(_pair(operand, axes, text, operands))
     axis: dict[str, Axis] = {name: space.var(size) for name, size in known.items()}
     for names, one in pairs:
         if len(names) == 1:

@@ -203,7 +203,7 @@ def constant_of_shape(n: View) -> Effect:
         hint = n.hint(0)
         return _unknown(n) if hint is not None else Effect((Tensor(None, dtype),))
     out = tuple(n.sized(e) for e in shape)
-    zero = fill is None or not any(fill.raw_data or b"") and not any((*fill.float_data, *fill.int64_data))
+    zero = fill is None or (not any(fill.raw_data or b"") and not any((*fill.float_data, *fill.int64_data)))
     return Effect((n.out(out, dtype=dtype, silent=bool(zero)),), inputs={0: out})
 
 

@@ -40,7 +40,7 @@ class Progress:
     def _show(self) -> None:
         with self._lock:
             if not self._timer.finished.is_set():  # else the run ended while the timer went off
-                self._status = self._console.status(self._stage)
+                self._status = self._console.status(self._stage, refresh_per_second=4)  # little work beside the run
                 self._status.start()
 
     def __exit__(

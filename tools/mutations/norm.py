@@ -5,6 +5,7 @@ MUTANTS = [
     ("batch_norm", '(3, "mean"), (4, "variance")', '(3, "variance"), (4, "mean")'),
     ("batch_norm", "silent=_scaled(n)", "silent=True"),
     ("batch_norm", "silent=_scaled(n)", "silent=False"),
+    ("batch_norm", 'if n.attr("training_mode", 0):', "if False:"),
     ("instance_norm", "n c ..., c, c -> n c", "n c ..., c, d -> n c"),
     ("instance_norm", 'n.keep(n.axes(0)[2:], "normalised over")', "pass"),
     ("instance_norm", "silent=_scaled(n)", "silent=False"),
