@@ -319,6 +319,11 @@ class _Run:
                     for axis in term.axes():
                         self.space.keep(axis, reason)
         for place, name in enumerate(node.inputs):
+            constant = self.graph.constants.get(name)
+            if constant is not None and len(constant.dims) > 1 and constant.dtype not in INTEGERS:
+                weight = self.tensor(node, place)  # for the report: what it holds can't be cut
+                assert weight is not None and weight.axes is not None
+                self.role(weight.slots, weight.axes, ["weight"] * len(weight.axes))
             for axis in (self.slot_of[node.index, place].axes or ()) if (node.index, place) in self.slot_of else ():
                 self.space.keep(axis, reason)
         signatures = self._inferred(node)

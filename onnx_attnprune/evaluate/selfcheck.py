@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx_attnprune.errors import FeedError, ModelError, SelfCheckError
 from onnx_attnprune.evaluate.equivalence import TOLERANCE, Difference, compare, within
 from onnx_attnprune.evaluate.staging import loadable
-from onnx_attnprune.graph import as_float32, interface_change, structural_fault
+from onnx_attnprune.graph import as_float32, interface_change, is_quantised, structural_fault, with_even_scales
 from onnx_attnprune.runtime import Optimisation, Session
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Feeds = Mapping[str, NDArray[Any]]
 NOTHING = "nothing was written"
+NOISES, MOST = 4, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +83,51 @@ def check_equivalence(
         got = _outputs(lambda: pruned, feeds, folder)
     except ModelError as error:
         raise SelfCheckError(f"self-check: the pruned model does not run: {error}; {NOTHING}") from None
-    tolerance = TOLERANCE[weights]
-    differences = compare(list(reference), reference, got)
-    if not within(differences, tolerance):
-        worst = max(differences, key=lambda d: d.max_rel)
-        raise SelfCheckError(
-            f"self-check: output {worst.output!r} is off the masked original by {worst.max_rel:.2g} of its largest "
-            f"value (at most {tolerance:.2g} is rounding); {NOTHING} (please report this)"
-        )
-    return SelfCheck(differences, tolerance, inputs, in_float32)
+    check = SelfCheck(compare(list(reference), reference, got), TOLERANCE[weights], inputs, in_float32)
+    if within(check.differences, check.tolerance):
+        return check
+    original = as_float32(masked()) if in_float32 else masked()
+    if is_quantised(original):
+        return _passed(_on_even_scales(original, pruned, feeds, check, folder))
+    return _passed(_beside_own_noise(original, reference, feeds, check, folder))
+
+
+def _on_even_scales(
+    original: onnx.ModelProto, pruned: onnx.ModelProto, feeds: Feeds, check: SelfCheck, folder: Path
+) -> SelfCheck:
+    """The comparison of copies in which rounding can't tip a quantised value over to the next step."""
+    reference = _outputs(lambda: with_even_scales(original), feeds, folder)
+    got = _outputs(lambda: with_even_scales(pruned), feeds, folder)
+    told = f"{check.inputs}, quantisation scales rounded to powers of two"
+    return replace(check, differences=compare(list(reference), reference, got), inputs=told)
+
+
+def _beside_own_noise(
+    original: onnx.ModelProto, reference: Feeds, feeds: Feeds, check: SelfCheck, folder: Path
+) -> SelfCheck:
+    """The same comparison, with the rounding noise of the masked original itself as the measure.
+
+    A network that ends in a saturated sigmoid, say, multiplies rounding: then its own outputs differ by more than the
+    tolerance between kernels that are equal on paper. What it differs by with the optimiser on and off is noise; the
+    pruned model may differ by `NOISES` times that, and never by more than `MOST` times the tolerance.
+    """
+    with loadable(original, folder) as source:
+        other = Session(source, optimisation=Optimisation.ALL).run(feeds)
+    noise = max(d.max_rel for d in compare(list(reference), reference, other))
+    limit = min(NOISES * noise, MOST * check.tolerance)
+    if limit <= check.tolerance:
+        return check
+    return replace(check, tolerance=limit, inputs=f"{check.inputs}; its own kernels differ by {noise:.1e} on them")
+
+
+def _passed(check: SelfCheck) -> SelfCheck:
+    if within(check.differences, check.tolerance):
+        return check
+    worst = max(check.differences, key=lambda d: d.max_rel)
+    raise SelfCheckError(
+        f"self-check: output {worst.output!r} is off the masked original by {worst.max_rel:.2g} of its largest "
+        f"value (at most {check.tolerance:.2g} is rounding); {NOTHING} (please report this)"
+    )
 
 
 def in_float32_too(array: NDArray[Any]) -> NDArray[Any]:

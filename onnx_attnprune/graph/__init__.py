@@ -8,8 +8,10 @@ from onnx_attnprune.graph.checking import (
     index_limits,
     infer_outputs,
     interface_change,
+    is_quantised,
     parameter_count,
     structural_fault,
+    with_even_scales,
 )
 from onnx_attnprune.graph.editing import (
     add_initializer,
@@ -68,6 +70,7 @@ __all__ = [
     "insert_node",
     "integers_tensor",
     "interface_change",
+    "is_quantised",
     "named_size",
     "names_read",
     "new_node",
@@ -85,6 +88,7 @@ __all__ = [
     "structural_fault",
     "tensor_of",
     "where_node",
+    "with_even_scales",
     "with_outputs",
     "write_bytes",
     "write_model",

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
-from onnx_attnprune.graph.model import Graph, Node, Signature, _graphs_of, _signature, all_tensors, nodes_of
+from onnx_attnprune.graph.model import Graph, Node, Signature, _graphs_of, _signature, all_tensors, bodies_of, nodes_of
 
 
 def infer_outputs(
@@ -77,6 +77,36 @@ def as_float32(model: ModelProto) -> ModelProto:
     for value in _values_of(copy.graph):
         if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return copy
+
+
+QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
+# Places of the scales among the operands, by operator.
+SCALES = {"QuantizeLinear": (1,), "DequantizeLinear": (1,), "QLinearConv": (1, 4, 6), "QLinearMatMul": (1, 4, 6)}
+
+
+def is_quantised(model: ModelProto) -> bool:
+    """True where the network rounds activations to integer steps."""
+    return any(n.op_type in QUANTISED or n.op_type.startswith("QLinear") for n in nodes_of(model.graph))
+
+
+def with_even_scales(model: ModelProto) -> ModelProto:
+    """A copy in which quantisation scales are powers of two.
+
+    Sums of such numbers are exact in any order, so two networks that are equal on paper round every value to the same
+    step; with other scales a value in the middle between two steps goes up in one and down in the other.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    names = {n.input[k] for n in nodes_of(copy.graph) for k in SCALES.get(n.op_type, ()) if k < len(n.input)}
+    stored = [(t.name, t) for body in bodies_of(copy.graph) for t in body.initializer]
+    for node in nodes_of(copy.graph):
+        stored += [(node.output[0], a.t) for a in node.attribute if node.op_type == "Constant" and a.name == "value"]
+    for name, tensor in stored:
+        if name in names:
+            array = numpy_helper.to_array(tensor)
+            even = np.exp2(np.round(np.log2(np.maximum(array.astype(np.float64), 1e-30)))).astype(array.dtype)
+            tensor.CopyFrom(numpy_helper.from_array(even, tensor.name))
     return copy
 
 

@@ -1,0 +1,75 @@
+"""Where rounding is multiplied by the network itself, that is what the comparison is measured by, within bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper, parser
+
+from onnx_attnprune.errors import SelfCheckError
+from onnx_attnprune.evaluate.equivalence import TOLERANCE
+from onnx_attnprune.evaluate.selfcheck import MOST, check_equivalence
+from onnx_attnprune.graph import is_quantised, with_even_scales
+
+LINE = "<ir_version: 8, opset_import: ['' : 17]> g (float[1,7] x) => (float[1,5] y) { y = MatMul(x, w) }"
+
+
+def weighted(text: str, **arrays: np.ndarray) -> onnx.ModelProto:
+    """The model of a text, with constants."""
+    model = parser.parse_model(text)
+    model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())
+    return model
+
+
+def test_a_wrong_model_stays_wrong_however_noisy_its_own_kernels_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((7, 5)).astype(np.float32)
+    feeds = {"x": rng.standard_normal((1, 7)).astype(np.float32)}
+    off = weighted(LINE, w=w * np.float32(1 + 2 * MOST * TOLERANCE["float32"]))
+    with pytest.raises(SelfCheckError, match="is off the masked original"):
+        check_equivalence(lambda: weighted(LINE, w=w), off, feeds, "float32", "x", tmp_path)
+
+
+def quantised(scale: float) -> onnx.ModelProto:
+    """y = dequantised(quantised(x)) times a matrix."""
+    text = """<ir_version: 8, opset_import: ['' : 17]> g (float[1,7] x) => (float[1,5] y) {
+        q = QuantizeLinear(x, s, z)
+        d = DequantizeLinear(q, s, z)
+        y = MatMul(d, w)
+    }"""
+    rng = np.random.default_rng(1)
+    w = rng.standard_normal((7, 5)).astype(np.float32)
+    return weighted(text, w=w, s=np.float32(scale), z=np.int8(0))
+
+
+def test_scales_become_powers_of_two_and_nothing_else_changes() -> None:
+    model = quantised(0.3)
+    even = with_even_scales(model)
+    before = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    after = {t.name: numpy_helper.to_array(t) for t in even.graph.initializer}
+    assert is_quantised(model)
+    assert float(after["s"]) == 0.25
+    assert before["s"] == np.float32(0.3)
+    np.testing.assert_array_equal(before["w"], after["w"])
+    assert not is_quantised(weighted(LINE, w=before["w"]))
+
+
+def test_a_value_that_tips_over_to_the_next_step_is_no_difference(tmp_path: Path) -> None:
+    model, tipped = quantised(0.3), quantised(0.3)
+    node = helper.make_node("Mul", ["x", "almost"], ["x_scaled"])
+    tipped.graph.node.insert(0, node)
+    tipped.graph.node[1].input[0] = "x_scaled"
+    tipped.graph.initializer.append(numpy_helper.from_array(np.float32(1 + 1e-6), "almost"))
+    x = np.full((1, 7), 0.3 * 2.5, np.float32)  # in the middle between two steps
+    x[0, 0] = 0.3 * 2.5 * (1 - 5e-7)
+    check = check_equivalence(lambda: model, tipped, {"x": x}, "float32", "x", tmp_path)
+    assert "powers of two" in check.inputs or check.largest <= TOLERANCE["float32"]
+    wrong = quantised(0.3)
+    wrong.graph.initializer[0].CopyFrom(
+        helper.make_tensor("w", TensorProto.FLOAT, (7, 5), np.ones(35, np.float32).tolist())
+    )
+    with pytest.raises(SelfCheckError):
+        check_equivalence(lambda: model, wrong, {"x": x}, "float32", "x", tmp_path)
