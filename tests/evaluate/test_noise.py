@@ -14,7 +14,7 @@ from onnx_attnprune.evaluate.equivalence import TOLERANCE
 from onnx_attnprune.evaluate.selfcheck import MOST, check_equivalence
 from onnx_attnprune.graph import is_quantised, with_even_scales
 
-LINE = "<ir_version: 8, opset_import: ['' : 17]> g (float[1,7] x) => (float[1,5] y) { y = MatMul(x, w) }"
+LINE = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,7] x) => (float[1,5] y) { y = MatMul(x, w) }'
 
 
 def weighted(text: str, **arrays: np.ndarray) -> onnx.ModelProto:
@@ -35,7 +35,7 @@ def test_a_wrong_model_stays_wrong_however_noisy_its_own_kernels_are(tmp_path: P
 
 def quantised(scale: float) -> onnx.ModelProto:
     """y = dequantised(quantised(x)) times a matrix."""
-    text = """<ir_version: 8, opset_import: ['' : 17]> g (float[1,7] x) => (float[1,5] y) {
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,7] x) => (float[1,5] y) {
         q = QuantizeLinear(x, s, z)
         d = DequantizeLinear(q, s, z)
         y = MatMul(d, w)
@@ -66,7 +66,7 @@ def test_a_value_that_tips_over_to_the_next_step_is_no_difference(tmp_path: Path
     x = np.full((1, 7), 0.3 * 2.5, np.float32)  # in the middle between two steps
     x[0, 0] = 0.3 * 2.5 * (1 - 5e-7)
     check = check_equivalence(lambda: model, tipped, {"x": x}, "float32", "x", tmp_path)
-    assert "powers of two" in check.inputs or check.largest <= TOLERANCE["float32"]
+    assert "powers of two" in check.inputs
     wrong = quantised(0.3)
     wrong.graph.initializer[0].CopyFrom(
         helper.make_tensor("w", TensorProto.FLOAT, (7, 5), np.ones(35, np.float32).tolist())
