@@ -77,7 +77,8 @@ class Kept:
 class Analysis:
     """All that the later steps need to know of a graph.
 
-    rests: constants in which another number than 0 stands for zero (a zero point), by name.
+    rests: constants in which another number than 0 stands for zero (a zero point), by name. refused: the nodes that
+    nothing is known of (no rule, or operands that it can't follow), with the reason.
     """
 
     graph: Graph
@@ -89,6 +90,7 @@ class Analysis:
     groups: tuple[Group, ...]
     kept: tuple[Kept, ...]
     rests: Mapping[str, int]
+    refused: tuple[tuple[Node, Reason], ...] = ()
 
     def macs(self, alive: Mapping[int, BoolArray]) -> int:
         """Multiply-accumulates of one run at the analysed input shapes, with only the channels `alive` left."""
@@ -124,6 +126,7 @@ class _Run:
         self.rests: dict[str, int] = {}
         self.effects: list[tuple[Node, Effect]] = []
         self.frozen: list[tuple[Node, int]] = []
+        self.refused: list[tuple[Node, Reason]] = []
         self.settled: dict[int, Mapping[int, Var]] = {}
         self._read_inputs(shapes)
 
@@ -228,7 +231,7 @@ class _Run:
         groups = tuple(self._groups())
         return Analysis(
             self.graph, self.space, tuple(self.slots), tuple(self.effects), self.known, tuple(self.frozen), groups,
-            tuple(self._kept()), self.rests,
+            tuple(self._kept()), self.rests, tuple(self.refused),
         )  # fmt: skip  # one line a field would say no more
 
     def _fold(self, node: Node) -> bool:
@@ -310,6 +313,7 @@ class _Run:
     def _refuse(self, node: Node, why: str) -> None:
         """Keep all that a node touches, captured tensors of its bodies included; its results are graph inputs anew."""
         reason = Reason(why, node.name, node.op)
+        self.refused.append((node, reason))
         for name in (*node.inputs, *self.graph.captured(node)):
             found = self.known.get(name)
             if found is not None:
@@ -423,7 +427,9 @@ class _Run:
             roled = [self._on(axis).keys() for axis, _ in self.roles.get(slot.id, ())]
             for k, axis in enumerate(slot.axes):
                 here = self._on(axis).keys()
-                if axis.size > 1 and not all(map(here.isdisjoint, roled)) and (why := self.space.reasons(axis)):
+                if axis.size < 2 or not self.space.is_kept(axis) or all(map(here.isdisjoint, roled)):
+                    continue  # an axis that is a product of a kept and a free one does lose channels
+                if why := self.space.reasons(axis):
                     yield Kept(slot.tensor, k, axis.size, why[0].node, why[0].op, why[0].why)
 
 

@@ -169,7 +169,10 @@ def _edit_bodies(model: ModelProto, graph: Graph, cuts: Cuts, edit: Edit) -> Non
 
 def first_output(names: Iterable[str]) -> str:
     """The output that names a node: the first one that is not left out; "" for a node without any."""
-    return next((name for name in names if name), "")
+    for name in names:  # asked for every node, several times: a generator costs twice as much
+        if name:
+            return name
+    return ""
 
 
 def _consumer(consumers: Mapping[str, NodeProto], use: Use) -> NodeProto:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+import onnx
 import pytest
 from onnx import ModelProto
+from onnx.reference import ReferenceEvaluator
 
 from onnx_attnprune.ops import elementwise
-from tests.oracle import analyzed, assert_kept, check, each, net, versions
+from tests.oracle import analyzed, assert_kept, check, each, net, parse, versions
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 # Operators that take (or give) something else than floats have tests of their own below.
 ODD = {"Not", "BitwiseNot", "IsNaN", "IsInf"}
+# Operators of one tensor that do not work on each of its elements alone, or that are about its type.
+OTHERS = {
+    "ArgMax", "ArgMin", "AveragePool", "Bernoulli", "BitCast", "BlackmanWindow", "Cast", "ConcatFromSequence",
+    "ConstantOfShape", "DepthToSpace", "Det", "EyeLike", "Flatten", "GlobalAveragePool", "GlobalLpPool",
+    "GlobalMaxPool", "HammingWindow", "HannWindow", "Hardmax", "ImageDecoder", "LRN", "LogSoftmax",
+    "LpNormalization", "LpPool", "MeanVarianceNormalization", "Multinomial", "NonZero", "OptionalGetElement",
+    "OptionalHasElement", "RandomNormalLike", "RandomUniformLike", "RegexFullMatch", "SequenceLength", "Shape",
+    "Size", "Softmax", "SpaceToDepth", "StringNormalizer", "TfIdfVectorizer", "Transpose",
+}  # fmt: skip  # a table
 FINITE = {"Acos": "Sin (h)", "Asin": "Sin (h)", "Atanh": "Sin (h)", "Sqrt": "Relu (h)"}  # a domain that they need
 
 
@@ -39,6 +53,31 @@ def test_past_zero(op: str, opset: int) -> None:
     check(net(unary(op).replace("s =", "t ="), opset=opset), FREE)
     analysis = check(summed(unary(op), opset), HELD)
     assert_kept(analysis, "w", 0, "ReduceSum", "over channels")
+
+
+def at_zero(op: str) -> float:
+    """What onnx's own evaluator gives for an operator at zero."""
+    model = parse(f"g (float[1] x) => (float[A] y) {{ y = {op} (x) }}", 24)
+    with np.errstate(all="ignore"):
+        return float(np.asarray(ReferenceEvaluator(model).run(None, {"x": np.zeros(1, np.float32)})[0])[0])
+
+
+def test_what_operators_give_of_zero() -> None:
+    """The three lists are right, and each operator that works on one tensor alone stands in one of them."""
+    for name in set(elementwise.THROUGH_ZERO) - ODD:
+        assert at_zero(name) == 0, name
+    for name in set(elementwise.PAST_ZERO) - ODD:
+        assert math.isfinite(at_zero(name)), name
+        assert at_zero(name) != 0, name
+    for name in elementwise.NOT_AT_ZERO:
+        assert not math.isfinite(at_zero(name)), name
+    listed = {*elementwise.THROUGH_ZERO, *elementwise.PAST_ZERO, *elementwise.NOT_AT_ZERO}
+    alone = {
+        s.name
+        for s in onnx.defs.get_all_schemas()
+        if not s.domain and s.min_input == s.max_input == s.min_output == s.max_output == 1
+    }
+    assert alone - OTHERS <= listed, alone - OTHERS - listed
 
 
 @pytest.mark.parametrize(("op", "opset"), each(*elementwise.NOT_AT_ZERO))
@@ -70,12 +109,14 @@ def test_bitwise() -> None:
 
 @pytest.mark.parametrize("opset", versions("Cast"))
 def test_cast(opset: int) -> None:
-    check(summed("d = Cast <to=11> (h) r = Relu (d) s = Cast <to=1> (r)", opset), FREE)
+    analysis = check(summed("d = Cast <to=11> (h) r = Relu (d) s = Cast <to=1> (r)", opset), FREE)
+    assert analysis.tensors["d"].dtype == 11
 
 
 @pytest.mark.parametrize("opset", versions("CastLike"))
 def test_cast_like(opset: int) -> None:
-    check(summed("r = CastLike (h, e) q = Abs (r) s = CastLike (q, b)", opset, "double[1] e"), FREE)
+    analysis = check(summed("r = CastLike (h, e) q = Abs (r) s = CastLike (q, b)", opset, "double[1] e"), FREE)
+    assert analysis.tensors["r"].dtype == 11
 
 
 CLIPS = {"both": (-0.3, 0.4), "low": (-0.3, None), "high": (None, 0.4), "off zero": (0.1, 0.4), "under": (-0.4, -0.1)}
@@ -173,6 +214,7 @@ SILENT = {
     "chosen of others": ("o = Greater (x1, l) g = Exp (h) s = Where (o, h, g)", "float[1] l", False),
     "a base off zero": ("g = Exp (h) s = Pow (g, c)", "float[1] c = {2.0}", False),
     "compared": ("o = LessOrEqual (h, c) s = Cast <to=1> (o)", "float[5,1,1] c", False),
+    "through zero of no zero": ("g = Exp (h) s = Tanh (g)", "", False),
     "dropped out": ("s = Dropout (h)", "", True),
 }
 

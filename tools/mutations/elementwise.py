@@ -1,9 +1,17 @@
 """Deliberate errors in the rules of elementwise operators."""
 
 MUTANTS = [
-    ("", "Abs Asin", "Acos Abs Asin"),
-    ("", '"Acos Cos Cosh', '"Cos Cosh'),
-    ("", "Cosh Exp", "Cosh Log Exp"),
+    (
+        "",
+        '"ThresholdedRelu",\n]\n# Of zero they give something else, and it is finite.\nPAST_ZERO = ["Acos", ',
+        '"ThresholdedRelu", "Acos"]\nPAST_ZERO = [',
+    ),
+    (
+        "",
+        '"IsInf"]\n# Of zero they give nothing finite.\nNOT_AT_ZERO = ["Log", ',
+        '"IsInf", "Log"]\nNOT_AT_ZERO = [',
+    ),
+    ("", '    "Asin",\n', ""),
     ("unary", "silent and first.silent", "silent"),
     ("unary", "silent and first.silent", "first.silent"),
     ("not_at_zero", "if n.tensor(0).silent:", "if False:"),
