@@ -179,3 +179,14 @@ def test_types_without_a_zero_or_of_two_bits_are_kept() -> None:
         place = next(k for k, t in enumerate(model.graph.initializer) if t.name == "q")
         model.graph.initializer[place].CopyFrom(helper.make_tensor("q", dtype, [5, 1, 1], np.ones(5)))
         assert_kept(analyze(Graph(model), {"x": (2, 3, 9, 7)}), "w", 0, "Cast", why)
+
+
+def test_a_shuffle_back_to_as_many_channels() -> None:
+    """The last shape takes its channels from the tensor before the shuffle: as many, but in another order."""
+    body = """s = Shape (h) a = Slice (s, i0, i1) c = Slice (s, i1, i2) e = Slice (s, i2, i4) two = Add (i1, i1)
+    o = Div (c, two) f = Concat <axis=0> (a, two, o, e) r = Reshape (h, f)
+    q = Transpose <perm=[0,2,1,3,4]> (r) g = Concat <axis=0> (a, c, e) t = Reshape (q, g)"""
+    constants = "int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] i4 = {4}"
+    model = net(body, constants, w="float[10, 4, 1, 1] w, float[10] b10", v="float[2, 10, 1, 1] v",
+                head="p = Conv (x, w0) h = Conv (p, w, b10)")  # fmt: skip  # two lines
+    check(model, {"w0": 4, "w": 2, "w#2": 5})

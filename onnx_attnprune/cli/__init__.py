@@ -1,5 +1,5 @@
 """The command line."""
 
-from onnx_attnprune.cli.command import main
+from onnx_attnprune.cli.commands import main
 
 __all__ = ["main"]

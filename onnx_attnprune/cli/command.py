@@ -1,18 +1,17 @@
-"""The command: parse, call the pipeline, print, turn errors into exit codes."""
+"""The command that prunes: parse, call the pipeline, print."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-import traceback
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnx_attnprune import __version__
-from onnx_attnprune.cli.options import DECIDED, EPILOG, with_options
-from onnx_attnprune.errors import INTERNAL, INTERRUPTED, AttnPruneError, OutputError, SettingsError
+from onnx_attnprune.cli.failing import errors_told, printing
+from onnx_attnprune.cli.options import DECIDED, EPILOG, shapes_of, with_options
+from onnx_attnprune.errors import SettingsError
 
 if TYPE_CHECKING:
     from onnx_attnprune.report import Report
@@ -22,36 +21,15 @@ if TYPE_CHECKING:
 @with_options
 @click.version_option(__version__, prog_name="onnx-attnprune")
 @click.pass_context
-def main(ctx: click.Context, /, **options: Any) -> None:
+def prune(ctx: click.Context, /, **options: Any) -> None:
     """Prune a trained ONNX network: a smaller, faster model, exact in what is left.
 
     Removes the least important channels of IN.onnx, carries the change through the whole graph, checks the result
     against the original, repairs and measures it, and writes OUT.onnx. The input is never changed.
     """
-    if not options["debug"]:
-        warnings.simplefilter("ignore")  # of numpy and others, which tell a user nothing
-    try:
+    with errors_told(options["debug"]):
         _refuse_contradictions(ctx, options)
         _show(_run(options), options)
-    except AttnPruneError as error:
-        _fail(f"error: {error}", error.exit_code, options)
-    except MemoryError:
-        _fail("error: out of memory", AttnPruneError.exit_code, options)
-    except KeyboardInterrupt:
-        _fail("error: interrupted", INTERRUPTED, options)
-    except BrokenPipeError:
-        raise  # whoever read the output has seen enough; click ends the command quietly
-    except Exception as error:
-        reason = " ".join(str(error).split()) or "no reason given"
-        text = f"internal error: {type(error).__name__}: {reason}; please report it with what --debug prints"
-        _fail(text, INTERNAL, options)
-
-
-def _fail(text: str, code: int, options: dict[str, Any]) -> None:
-    if options["debug"]:
-        traceback.print_exc()
-    click.echo(" ".join(text.splitlines()), err=True)
-    sys.exit(code)
 
 
 def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
@@ -84,7 +62,7 @@ def _run(options: dict[str, Any]) -> Report:
         model=options["model"],
         output=None if options["dry_run"] else options["output"],
         settings=settings,
-        shapes=_shapes(options),
+        shapes=shapes_of(options["shapes"]),
         command=shlex.join(["onnx-attnprune", *sys.argv[1:]]),
         **{k: options[k] for k in ("round_to", "provider", "recover", "evaluation", "calibration", "plan", "from_plan",
                                    "report", "latency_seconds", "threads")},
@@ -102,25 +80,13 @@ def _ratio(options: dict[str, Any]) -> float | None:
     return ratio
 
 
-def _shapes(options: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    shapes = dict(options["shapes"])
-    if len(shapes) < len(options["shapes"]):
-        raise SettingsError("--shape is given twice for one input")
-    return shapes
-
-
 def _show(report: Report, options: dict[str, Any]) -> None:
     from onnx_attnprune.report import render, to_json
 
-    try:
+    with printing():
         if options["as_json"]:
             click.echo(to_json(report), nl=False)
         elif not options["quiet"]:
             from rich.console import Console
 
             render(report, Console(highlight=False))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"the report can't be printed: {error.strerror}") from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+
+from onnx_attnprune.errors import SettingsError
 
 # The names of registries, written out so that --help need not import them; a test holds them equal.
 CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random")
@@ -23,6 +25,10 @@ Examples:
   onnx-attnprune in.onnx --dry-run --plan plan.json
   onnx-attnprune in.onnx out.onnx --from-plan plan.json
 """
+_COMMANDS = """\b
+Other commands (onnx-attnprune COMMAND --help tells more; a file of such a name is ./COMMAND):
+  inspect  Look before you cut: channel groups, and what is kept and why.
+"""
 _EXIT_CODES = """\b
 Exit codes (the output is written with 0 only):
    0  done
@@ -38,7 +44,7 @@ Exit codes (the output is written with 0 only):
   70  a defect of onnx-attnprune itself (--debug shows where)
  130  interrupted
 """
-EPILOG = f"{_EXAMPLES}\n{_EXIT_CODES}"
+EPILOG = f"{_EXAMPLES}\n{_COMMANDS}\n{_EXIT_CODES}"
 
 
 class _Number(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
@@ -100,10 +106,19 @@ class _Multiple(click.ParamType):  # type: ignore[type-arg]  # as above
         return int(value)
 
 
-_FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path)
+SHAPE = click.option(
+    "--shape",
+    "shapes",
+    type=_Shape(),
+    multiple=True,
+    metavar="NAME=AxBxC",
+    help="Sizes for an input with free dimensions; repeatable.",
+)
+DEBUG = click.option("--debug", is_flag=True, help="Show where an error comes from (a Python traceback).")
 _DECORATORS = (
-    click.argument("model", type=_FILE, metavar="IN.onnx"),
-    click.argument("output", type=_FILE, metavar="[OUT.onnx]", required=False),
+    click.argument("model", type=FILE, metavar="IN.onnx"),
+    click.argument("output", type=FILE, metavar="[OUT.onnx]", required=False),
     click.option("--ratio", type=_Number(), metavar="R", help="Share of the channels to remove.  [default: 0.3]"),
     click.option(
         "--threshold",
@@ -183,8 +198,8 @@ _DECORATORS = (
         help="What goes where channels are heads (or convolution groups) times a width.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="For the random criterion."),
-    click.option("--plan", type=_FILE, metavar="F.json", help="Write the plan: what is removed where."),
-    click.option("--from-plan", type=_FILE, metavar="F.json", help="Remove exactly what a plan says."),
+    click.option("--plan", type=FILE, metavar="F.json", help="Write the plan: what is removed where."),
+    click.option("--from-plan", type=FILE, metavar="F.json", help="Remove exactly what a plan says."),
     click.option("--dry-run", is_flag=True, help="Plan and report, but cut and write no model."),
     click.option(
         "--recover",
@@ -198,25 +213,18 @@ _DECORATORS = (
     click.option(
         "--calibrate",
         "calibration",
-        type=_FILE,
+        type=FILE,
         metavar="DATA.npz",
         help="Unlabelled samples for the repair: one array per input; some 256 are enough.",
     ),
     click.option(
         "--eval",
         "evaluation",
-        type=_FILE,
+        type=FILE,
         metavar="DATA.npz",
         help="Measure accuracy before and after: one array per input, and 'labels'.",
     ),
-    click.option(
-        "--shape",
-        "shapes",
-        type=_Shape(),
-        multiple=True,
-        metavar="NAME=AxBxC",
-        help="Sizes for an input with free dimensions; repeatable.",
-    ),
+    SHAPE,
     click.option(
         "--provider",
         type=click.Choice(PROVIDERS),
@@ -240,10 +248,10 @@ _DECORATORS = (
         metavar="N",
         help="Threads of ONNX Runtime while measuring; 0: its choice.",
     ),
-    click.option("--report", type=_FILE, metavar="F.json", help="Write the report as JSON."),
+    click.option("--report", type=FILE, metavar="F.json", help="Write the report as JSON."),
     click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output."),
     click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
-    click.option("--debug", is_flag=True, help="Show where an error comes from (a Python traceback)."),
+    DEBUG,
 )
 
 
@@ -252,3 +260,11 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorator in reversed(_DECORATORS):
         command = decorator(command)
     return command
+
+
+def shapes_of(given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """The shapes by input name. Raises SettingsError for a name that is given twice."""
+    shapes = dict(given)
+    if len(shapes) < len(given):
+        raise SettingsError("--shape is given twice for one input")
+    return shapes

@@ -55,7 +55,7 @@ def _reshaped(n: View, x: tuple[Axis, ...], shape: list[Any]) -> list[Axis]:
     for k, e in enumerate(shape):
         if sizes[k] == 0 and k >= len(x):
             raise AxisError(f"a shape of {sizes} copies axis {k} of a tensor of rank {len(x)}")
-        out.append(x[k] if sizes[k] == 0 else None if sizes[k] == -1 else n.sized(e))
+        out.append(x[k] if sizes[k] == 0 else None if sizes[k] == -1 else _laid_out(n, e))
     known = math.prod(a.size for a in out if a is not None)
     if None in out:
         if known == 0 or total % known:
@@ -65,6 +65,13 @@ def _reshaped(n: View, x: tuple[Axis, ...], shape: list[Any]) -> list[Axis]:
     elif known != total:
         raise AxisError(f"{total} elements don't fit a shape of {sizes}")
     return [a for a in out if a is not None]
+
+
+def _laid_out(n: View, element: Any) -> Axis:
+    """An axis of the size that an element states. Only of a run-time size is it the axis that the size was taken from:
+    a channel shuffle ends with as many channels as it began with, but in another order."""
+    late = isinstance(element, Term) and element.dynamic
+    return n.sized(element) if late else n.space.var(int(now(element)))
 
 
 def _same_dynamic(n: View, x: tuple[Axis, ...], out: list[Axis | None]) -> bool:

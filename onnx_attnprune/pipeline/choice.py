@@ -43,7 +43,7 @@ def choose_channels(request: Request, source: Source, shapes: Shapes, clock: Clo
         else:
             plan = _planned(analysis, request, source, shapes, clock.tell)
         alive = alive_of(analysis.groups, plan.removed)
-    single = _single(analysis, source, shapes)
+    single = one_sample_masks(analysis, source, shapes)
     sample = shapes if single is None else with_batch(source.specs, shapes, source.free, 1)
     return Work(analysis, plan, alive, shapes, single or {}, sample)
 
@@ -80,7 +80,7 @@ def make_plan(analysis: Analysis, settings: Settings, digest: str, shapes: Shape
     return Plan(digest, stated, groups, choice.notes)
 
 
-def _single(analysis: Analysis, source: Source, shapes: Shapes) -> dict[int, BoolArray] | None:
+def one_sample_masks(analysis: Analysis, source: Source, shapes: Shapes) -> dict[int, BoolArray] | None:
     """Masks by variable id that leave one sample of a free batch; None where the batch is no variable of its own."""
     masks: dict[int, BoolArray] = {}
     for name in source.free:

@@ -101,15 +101,22 @@ class Moments:
 
 
 class Gathering:
-    """Sums of rows and of their outer products, in double precision."""
+    """Sums of rows and of their outer products, in double precision, about the mean of the first rows that come.
+
+    About zero, a channel whose mean is large beside its spread would lose that spread to rounding.
+    """
 
     def __init__(self, columns: int) -> None:
+        self._about: NDArray[np.float32] | None = None
         self._sum, self._products, self._rows = np.zeros(columns), np.zeros((columns, columns)), 0
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Take in some rows. Products of single precision are summed in double precision, block by block."""
         for start in range(0, len(rows), 4096):
             block = rows[start : start + 4096]
+            if self._about is None:
+                self._about = block.mean(0)
+            block = block - self._about
             self._products += block.T @ block
             self._sum += block.sum(0, dtype=np.float64)
         self._rows += len(rows)
@@ -118,7 +125,8 @@ class Gathering:
         """The moments of all rows so far."""
         count = max(self._rows, 1)
         mean = self._sum / count
-        return Moments(mean, self._products / count - np.outer(mean, mean), self._rows)
+        about = 0.0 if self._about is None else self._about.astype(np.float64)
+        return Moments(mean + about, self._products / count - np.outer(mean, mean), self._rows)
 
 
 def pooled(parts: Sequence[Sequence[tuple[Moments, Moments]]]) -> list[tuple[Moments, Moments]]:

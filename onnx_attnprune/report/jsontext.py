@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
-
-from onnx_attnprune.report.model import Report
+from typing import Any, Protocol
 
 
-def to_json(report: Report) -> str:
+class Plain(Protocol):
+    """What can be told as plain data."""
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def to_json(report: Plain) -> str:
     """The report as indented JSON text, ending in a newline."""
     return json.dumps(_plain(report.as_dict()), indent=1, allow_nan=False) + "\n"
 

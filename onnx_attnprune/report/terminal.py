@@ -28,41 +28,42 @@ def render(report: Report, console: Console) -> None:
 
 
 def _parts(report: Report, width: int) -> Iterator[RenderableType]:
-    yield from _block("channel groups", _groups(report, width))
+    yield from block("channel groups", _groups(report, width))
     if report.kept:
-        yield from _block("kept whole", _kept(report, width))
-    yield from _block("result", _result(report))
+        yield from block("kept whole", _kept(report, width))
+    yield from block("result", _result(report))
     if report.self_check is not None:
         check = report.self_check
-        yield _line(
+        yield line(
             "self-check",
             f"passed: pruned == masked original on {check.inputs}, off by at most {check.largest:.1e} of the largest "
             f"value (limit {check.tolerance:.0e})",
             "green",
         )
     if report.drift is not None and report.drift.outputs:
-        yield _line("drift", _drift(report.drift))
+        yield line("drift", _drift(report.drift))
     if report.repair is not None and report.repair.method != "none":
-        yield _line("repair", _repair(report.repair))
-    yield _line("time", _time(report))
+        yield line("repair", _repair(report.repair))
+    yield line("time", _time(report))
     for note in report.notes[:MOST_NOTES]:
-        yield _line("note", note)
+        yield line("note", note)
     if len(report.notes) > MOST_NOTES:
-        yield _line("note", f"… and {len(report.notes) - MOST_NOTES} more (--report or --json lists all)")
+        yield line("note", f"… and {len(report.notes) - MOST_NOTES} more (--report or --json lists all)")
     for warning in report.warnings:
-        yield _line("warning", warning, "bold yellow")
+        yield line("warning", warning, "bold yellow")
     if report.output is None:
-        yield _line("dry run", "no model was cut or written", "bold")
+        yield line("dry run", "no model was cut or written", "bold")
     else:
-        yield _line("written", report.output, "bold")
+        yield line("written", report.output, "bold")
 
 
-def _block(title: str, table: Table) -> Iterator[RenderableType]:
+def block(title: str, table: Table) -> Iterator[RenderableType]:
+    """A table under its title, and an empty line."""
     yield Text(title, style="bold cyan")
     yield Padding(table, (0, 0, 1, 2))
 
 
-def _line(head: str, text: str, style: str = "") -> RenderableType:
+def line(head: str, text: str, style: str = "") -> RenderableType:
     """A labelled line whose continuation is indented."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True, width=10)
@@ -71,7 +72,8 @@ def _line(head: str, text: str, style: str = "") -> RenderableType:
     return grid
 
 
-def _table(*heads: str) -> Table:
+def table_of(*heads: str) -> Table:
+    """A table of names on the left and figures on the right, without a frame."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="dim")
     for k, head in enumerate(heads):
         table.add_column(head, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
@@ -80,7 +82,7 @@ def _table(*heads: str) -> Table:
 
 # ---------------------------------------------------------------- tables
 def _groups(report: Report, width: int) -> Table:
-    table = _table("group", "channels", "kept", "left", "tensors")
+    table = table_of("group", "channels", "kept", "left", "tensors")
     room = width - 36
     rows = sorted(report.groups, key=lambda g: g.size * g.members, reverse=True)
     for g in rows[:MOST_GROUPS]:
@@ -93,7 +95,7 @@ def _groups(report: Report, width: int) -> Table:
 
 
 def _kept(report: Report, width: int) -> Table:
-    table = _table("why", "axes", "channels", "for example")
+    table = table_of("why", "axes", "channels", "for example")
     table.columns[3].justify, table.columns[3].no_wrap = "left", False
     rows = [(k.why + (f" ({k.op})" if k.op else ""), k) for k in report.kept[:MOST_REASONS]]
     room = width - 27 - min(max(len(why) for why, _ in rows), (width - 27) // 2)
@@ -125,7 +127,7 @@ def fold(name: str, width: int) -> str:
 
 
 def _result(report: Report) -> Table:
-    table = _table("", "before", "after", "change")
+    table = table_of("", "before", "after", "change")
     for name, change in (
         ("channels", report.channels),
         ("parameters", report.parameters),
@@ -143,10 +145,10 @@ def _result(report: Report) -> Table:
 
 
 def _macs(report: Report) -> str:
-    return f"MACs{_shapes(list(report.shapes.values()))}"
+    return f"MACs{shape_text(list(report.shapes.values()))}"
 
 
-def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+def shape_text(shapes: Sequence[tuple[int, ...]]) -> str:
     """The shape of the only input in brackets; nothing where there are several, which the JSON report lists."""
     return f" ({'x'.join(map(str, shapes[0]))})" if len(shapes) == 1 else ""
 

@@ -1,0 +1,96 @@
+"""What a look at a network found, as frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+FORMAT, VERSION = "onnx-attnprune/inspection", 1
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """An axis of a stored tensor that a group's channels lie on, and what it is to them."""
+
+    tensor: str
+    axis: int
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCost:
+    """A channel group, and what it costs.
+
+    within: where its channels are multiplied with others on an axis, the factors, outermost first, its own in brackets:
+    "12 x [64]" is a width of 64 in each of 12 heads. parameters, macs: what goes with one channel (the last one), all
+    others in place.
+    """
+
+    name: str
+    size: int
+    within: tuple[str, ...]
+    members: tuple[MemberRow, ...]
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A count over the network, and how much of it can be cut.
+
+    prunable: what stands in tensors (parameters) or in products of axes (MACs) with at least one axis that has channels
+    of a group. A layer counts whole, so this is no promise of how much can go; but what lies outside of it can't lose
+    anything at all. half: what is left when every group loses half of its channels (`--ratio 0.5 --round-to 1`).
+    """
+
+    all: int
+    prunable: int
+    half: int
+
+    @property
+    def share(self) -> float:
+        """The prunable share (0.0 of nothing)."""
+        return self.prunable / self.all if self.all else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """One reason for which axes are kept whole.
+
+    hint: what would help ("" where nothing is known to). axes, channels: weight axes that it keeps, and their sizes
+    added up; alone: how many of these axes no other reason keeps. parameters, macs: of tensors and products of axes
+    with an axis that it keeps (several obstacles may hold the same ones). uncounted: nodes whose MACs nothing is known
+    of. nodes: the nodes that say so; tensor: one that is kept ("" where nothing is known of any).
+    """
+
+    why: str
+    op: str
+    hint: str
+    axes: int
+    alone: int
+    channels: int
+    parameters: int
+    macs: int
+    uncounted: int
+    nodes: tuple[str, ...]
+    tensor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What can be cut, what it costs, and what is in the way; the obstacles that hold most come first.
+
+    MACs are those of one run at `shapes` (one sample, where the batch is free).
+    """
+
+    model: str
+    shapes: Mapping[str, tuple[int, ...]]
+    parameters: Share
+    macs: Share
+    groups: tuple[GroupCost, ...]
+    obstacles: tuple[Obstacle, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain data for JSON, with its format and version."""
+        return {"format": FORMAT, "version": VERSION, **asdict(self)}

@@ -1,0 +1,76 @@
+"""What is in the way of pruning, one obstacle for each reason, with what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from onnx_attnprune.axes import Axis, Reason, leaves
+from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.report.inspection.costs import Costs
+from onnx_attnprune.report.inspection.hints import hint_for
+from onnx_attnprune.report.inspection.model import Obstacle
+
+Key = tuple[str, str]  # why, operator
+
+
+@dataclass(slots=True)
+class _Found:
+    """An obstacle while it is being counted; dictionaries for sets that keep their order."""
+
+    axes: dict[tuple[str, int], int] = field(default_factory=dict)  # (tensor, axis) -> size
+    alone: int = 0
+    tensors: dict[str, None] = field(default_factory=dict)
+    macs: int = 0
+    uncounted: int = 0
+    nodes: dict[str, None] = field(default_factory=dict)
+
+
+def obstacles(analysis: Analysis, costs: Costs) -> tuple[Obstacle, ...]:
+    """Every reason that keeps something, the one that holds most (of MACs and parameters, as shares) first."""
+    found: dict[Key, _Found] = {}
+    held: dict[int, tuple[Reason, ...]] = {}  # variable -> reasons, of the axes that weights are kept on
+    for tensor, place, axis in _kept_axes(analysis):
+        reasons = analysis.space.reasons(axis)
+        held.update((leaf.id, analysis.space.reasons(leaf)) for leaf in leaves(analysis.space.find(axis)))
+        for reason in reasons:
+            one = found.setdefault((reason.why, reason.op), _Found())
+            one.axes[tensor, place] = axis.size
+            one.tensors[tensor] = None
+            one.nodes[reason.node] = None
+        if len({(r.why, r.op) for r in reasons}) == 1:
+            found[reasons[0].why, reasons[0].op].alone += 1
+    _count_refused(analysis, found)
+    for work in costs.works:
+        for key in {(r.why, r.op) for i in work.ids for r in held.get(i, ())}:
+            found[key].macs += work.count
+    rows = [_row(key, one, costs) for key, one in found.items()]
+    macs, parameters = max(costs.macs().all, 1), max(costs.parameters().all, 1)
+    return tuple(sorted(rows, key=lambda o: (-o.macs / macs - o.parameters / parameters, -o.channels, -len(o.nodes))))
+
+
+def _kept_axes(analysis: Analysis) -> Iterator[tuple[str, int, Axis]]:
+    """(tensor, axis, tree) of each weight axis that is kept, once for each reader of the tensor."""
+    kept = {(k.tensor, k.axis) for k in analysis.kept}
+    for slot in analysis.slots:
+        for place, axis in enumerate(slot.axes):
+            if (slot.tensor, place) in kept and analysis.space.is_kept(axis):
+                yield slot.tensor, place, axis
+
+
+def _count_refused(analysis: Analysis, found: dict[Key, _Found]) -> None:
+    """Nodes that nothing is known of hold the constants that they read, which have no axes to count."""
+    for node, reason in analysis.refused:
+        one = found.setdefault((reason.why, reason.op), _Found())
+        one.nodes[reason.node] = None
+        weights = [name for name in node.inputs if name in analysis.graph.constants]
+        one.tensors.update(dict.fromkeys(weights))
+        one.uncounted += bool(weights)
+
+
+def _row(key: Key, one: _Found, costs: Costs) -> Obstacle:
+    tensors: Sequence[str] = sorted(one.tensors, key=costs.size_of, reverse=True)
+    return Obstacle(
+        *key, hint_for(*key), len(one.axes), one.alone, sum(one.axes.values()), sum(map(costs.size_of, tensors)),
+        one.macs, one.uncounted, tuple(one.nodes), tensors[0] if tensors else "",
+    )  # fmt: skip  # three lines

@@ -1,0 +1,61 @@
+"""Rows of a consumer's input: the patches that a convolution sees, and their moments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from onnx_attnprune.recovery.rows import Gathering, View, pooled, rows_of
+
+ALL = 10**6
+
+
+@pytest.mark.parametrize(
+    ("groups", "strides", "pads", "dilations"),
+    [(1, (1, 1), (0, 0, 0, 0), (1, 1)), (1, (2, 3), (1, 0, 2, 1), (1, 1)), (3, (1, 2), (2, 1, 2, 1), (2, 1))],
+)
+def test_rows_times_the_weight_are_the_convolution(
+    groups: int, strides: tuple[int, ...], pads: tuple[int, ...], dilations: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 6, 9, 11)).astype(np.float32)
+    w = rng.standard_normal((12, 6 // groups, 3, 2)).astype(np.float32)
+    view = View("x", 6, (3, 2), strides, pads, dilations, groups)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], strides=strides, pads=pads, dilations=dilations, group=groups)
+    graph = helper.make_graph(
+        [node], "g",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, a.shape) for n, a in (("x", x), ("w", w))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )  # fmt: skip  # inputs in a row
+    y = ReferenceEvaluator(helper.make_model(graph)).run(None, {"x": x, "w": w})[0]
+    found = [
+        rows @ w[g * 12 // groups : (g + 1) * 12 // groups].reshape(12 // groups, -1).T
+        for g, rows in enumerate(rows_of(view, x, ALL, rng))
+    ]
+    expected = np.moveaxis(y, 1, -1).reshape(-1, 12)
+    np.testing.assert_allclose(np.concatenate(found, axis=1), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_fewer_rows_are_rows_of_all() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 5, 7)).astype(np.float32)
+    (rows,) = rows_of(View("x", 7), x, 4, rng)
+    assert rows.shape == (4, 7)
+    assert all(any(np.array_equal(r, s) for s in x.reshape(-1, 7)) for r in rows)
+
+
+def test_moments_are_those_of_numpy_and_add_up_over_parts() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.standard_normal((n, 4)).astype(np.float32) + n for n in (5000, 30)]
+    gatherings = [Gathering(4) for _ in parts]
+    for gathering, part in zip(gatherings, parts, strict=True):
+        gathering.add(part)
+    one, other = (g.moments() for g in gatherings)
+    np.testing.assert_allclose(one.covariance, np.cov(parts[0].T.astype(np.float64), bias=True), rtol=1e-3, atol=1e-2)
+    ((whole, _),) = pooled([[(one, one)], [(other, other)]])
+    together = np.concatenate(parts).astype(np.float64)
+    np.testing.assert_allclose(whole.mean, together.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(whole.covariance, np.cov(together.T, bias=True), rtol=1e-3)
+    assert whole.rows == 5030
