@@ -277,3 +277,15 @@ def test_nodes_of_constants() -> None:
     model.graph.initializer.remove(tensor)
     model.graph.node.insert(0, node)
     check(model, FREE, shapes=default_shapes(model))
+
+
+def test_a_constant_that_nothing_is_weighed_by_is_no_group() -> None:
+    """Only the type of `e` is read: to take channels out of it would change nothing."""
+    check(net("t = CastLike (h, e)", "float[6] e"), FREE)
+
+
+def test_what_depends_on_the_input_is_no_weight() -> None:
+    """A product of h and a constant is none, so that what is added to it has the role of a bias."""
+    analysis = check(net("m = Mul (h, c) t = Add (m, d)", "float[5,1,1] c, float[5,1,1] d"), FREE)
+    roles = {m.slot.tensor: m.role for g in analysis.groups for m in g.members}
+    assert (roles["c"], roles["d"]) == ("scale", "bias")

@@ -190,3 +190,11 @@ def test_a_shuffle_back_to_as_many_channels() -> None:
     model = net(body, constants, w="float[10, 4, 1, 1] w, float[10] b10", v="float[2, 10, 1, 1] v",
                 head="p = Conv (x, w0) h = Conv (p, w, b10)")  # fmt: skip  # two lines
     check(model, {"w0": 4, "w": 2, "w#2": 5})
+
+
+def test_constants_behind_a_cast() -> None:
+    """Converters to float16 put casts behind the constants that an operator wants in float32."""
+    body = """a = Cast <to=10> (scales) f = Cast <to=1> (a) i = Identity (f) r = Resize <mode="nearest"> (h, roi, i)
+    low = Cast <to=1> (zero) s = Clip (r, low) k = ReduceSum <keepdims=1> (s, one) t = Mul (s, k)"""
+    constants = "float[0] roi, float[4] scales = {1.0, 1.0, 2.0, 3.0}, double zero = {0.0}, int64[1] one = {1}"
+    check(net(body, constants), FREE)

@@ -17,8 +17,9 @@ from onnx_attnprune.ops import (
     shape,
     slicing,
 )
-from onnx_attnprune.ops.folds import FLOATS, FOLDS
+from onnx_attnprune.ops.folds import FOLDS
 from onnx_attnprune.ops.registry import ENTRIES, POSITION, RULES, Effect, Linear, Tensor, View
+from onnx_attnprune.ops.values import FLOATS
 
 __all__ = ["ENTRIES", "FLOATS", "FOLDS", "POSITION", "RULES", "Effect", "Linear", "Tensor", "View"]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from onnx_attnprune.graph import Node
 from onnx_attnprune.ops.values import (
+    FLOATS,
     LARGEST,
     Values,
     apply,
@@ -22,7 +23,6 @@ from onnx_attnprune.ops.values import (
 
 Fold = Callable[[Node, Sequence[Values], int], Values | tuple[Values, ...] | None]
 FOLDS: dict[str, Fold] = {}
-FLOATS = {1, 10, 11, 16}
 
 
 def fold(*ops: str) -> Callable[[Fold], Fold]:

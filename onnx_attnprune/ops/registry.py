@@ -17,7 +17,7 @@ from onnx_attnprune.axes import ONE, Axis, Reason, Space
 from onnx_attnprune.errors import AxisError
 from onnx_attnprune.graph import Constant, Node
 from onnx_attnprune.ops.pattern import solve
-from onnx_attnprune.ops.values import Term, Values, as_values, numbers, size_of
+from onnx_attnprune.ops.values import FLOATS, Term, Values, as_values, numbers, size_of
 
 POSITION = Reason("a position, not a channel")
 # What only lays numbers out anew, in another order or several times over.
@@ -155,9 +155,17 @@ class View:
         return None if value is None else numbers(value)
 
     def constant(self, place: int) -> NDArray[Any] | None:
-        """The stored values of an operand that is a constant of the file."""
-        found = self._operands.constant(self.node.inputs[place]) if self.has(place) else None
-        return None if found is None else found.array()
+        """The stored values of an operand that is a constant of the file, as it is or of another float type.
+
+        A converter to float16 puts a Cast behind every constant that an operator wants in float32.
+        """
+        name = self.node.inputs[place] if self.has(place) else ""
+        while (found := self._operands.constant(name)) is None:
+            maker = self._operands.maker(name)
+            if maker is None or maker.domain or not _repeats(maker):
+                return None
+            name = maker.inputs[0]
+        return found.array()
 
     def is_weight(self, place: int) -> bool:
         """True where the operand is computed from constants alone."""
@@ -280,6 +288,10 @@ class View:
     def hint(self, output: int) -> tuple[int | str | None, ...] | None:
         """The shape that the file itself gives for an output."""
         return self._operands.hint(self.node.outputs[output])
+
+
+def _repeats(node: Node) -> bool:
+    return node.op == "Identity" or (node.op == "Cast" and node.attr("to") in FLOATS)
 
 
 def broadcast(space: Space, operands: Sequence[Sequence[Axis]]) -> tuple[Axis, ...]:

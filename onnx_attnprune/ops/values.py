@@ -18,6 +18,7 @@ from onnx_attnprune.axes import Axis, BoolArray, Space
 
 Number = Union[int, float, bool]
 Values = NDArray[Any]  # of objects: numbers and terms
+FLOATS = {1, 10, 11, 16}  # the element types
 LARGEST = 4096  # elements of an integer tensor that are followed one by one
 
 

@@ -34,6 +34,6 @@ def inspect_file(model: Path, shapes: Shapes, picture: Path | None = None, tell:
         with clock.stage("draw"), Outputs() as outputs:
             from onnx_attnprune.report.inspection.picture import draw
 
-            outputs.put_text(draw(analysis, found, html=picture.suffix.lower() == ".html"), picture)
+            outputs.put_text(draw(analysis, found), picture)
             outputs.commit()
     return found

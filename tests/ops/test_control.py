@@ -115,3 +115,12 @@ def test_a_constant_inside_of_a_body() -> None:
     model = chosen("k = Constant <value = float[5,1,1] {0.3, -0.4, 0.5, 0.6, -0.7}> () ta = Add (h, k)", "tb = Neg (h)")
     onnx.checker.check_model(model, full_check=True)
     check(model, FREE)
+
+
+def test_states_of_their_own_channels() -> None:
+    """Two states of other sizes: each keeps its own."""
+    body = """t, u = Loop (three, yes, h, p) <body = l (int64 i, bool go, float[K, 5, 9, 7] a, float[K, 4, 9, 7] e)
+    => (bool more, float[K, 5, 9, 7] z1, float[K, 4, 9, 7] z2) { more = Identity (go) z1 = Tanh (a) z2 = Neg (e) }>"""
+    tail = "y1 = Conv (t, v) y2 = Conv (u, o) y = Add (y1, y2)"
+    analysis = check(net(body, "int64 three = {3}, bool yes = {1}, float[2,4,1,1] o", tail=tail, opset=17), FREE)
+    assert {m.slot.tensor for g in analysis.groups if g.name == "w0" for m in g.members} == {"w0", "w", "o"}

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from tests.oracle import assert_kept, check, each, parse, versions
+from tests.oracle import analyzed, assert_kept, check, each, parse, versions
 
 TURNS = list(product((0, 1), (0, 1)))
 ROWS, Y2, Y3 = "float[6, 3] x", "float[A, B] y", "float[A, B, C] y"
@@ -237,3 +237,45 @@ def test_einsum_that_is_not_followed(equation: str) -> None:
     weights = "float[3,5] w0, float[5,3] u, float[3,4] w, float[4,2] c"
     analysis = check(parse(f"g ({x}) => ({Y2}) <{weights}> {{ {body} }}", 12), {"w0": 5})
     assert_kept(analysis, "u", 1, "Einsum", equation)
+
+
+@pytest.mark.parametrize("bias", BIAS)
+def test_gemm_and_silence(bias: str) -> None:
+    """A sum over the result's channels is exact where the bias is zero for removed ones, too."""
+    given = "p, w" if bias == "none" else "p, w, b"
+    body = f"p = MatMul (x, w0) t = Gemm ({given}) %1 u = Mul (t, k) y = MatMul (u, v)"
+    weights = ", ".join(d for d in ("float[3, 4] w0, float[4, 5] w", BIAS[bias], "float[5, 2] v") if d)
+    analysis = check(
+        parse(with_sum(ROWS, Y2, weights, body, 13), 13),
+        {"w0": 4, "w": 5} if bias in ("none", "channels", "row") else {"w0": 4},
+    )
+    if bias in ("scalar", "one", "rows"):
+        assert_kept(analysis, "w", 1, "ReduceSum", "over channels")
+
+
+LOUD = {
+    # A constant that is not zero where it is silenced: its channels are heard in a sum over the result.
+    "Gemm": "p = MatMul (x, w0) e = Exp (w) t = Gemm (p, e) %1 u = Mul (t, k) y = MatMul (u, v)",
+    "MatMul": "p = MatMul (x, w0) e = Exp (w) t = MatMul (p, e) %1 u = Mul (t, k) y = MatMul (u, v)",
+    "Einsum": 'p = MatMul (x, w0) e = Exp (w) t = Einsum <equation="nk,kc->nc"> (p, e) %1 u = Mul (t, k) y = '
+    "MatMul (u, v)",
+}
+
+
+@pytest.mark.parametrize("op", LOUD)
+def test_a_loud_weight(op: str) -> None:
+    text = with_sum(ROWS, Y2, "float[3,4] w0, float[4,5] w, float[5,2] v", LOUD[op], 13)
+    assert_kept(check(parse(text, 13), {"w0": 4}, tolerance=1e-4), "w", 1, "ReduceSum", "over channels")
+
+
+@pytest.mark.parametrize("op", ["Gemm", "MatMul"])
+def test_a_loud_weight_on_the_left(op: str) -> None:
+    body = f"q = MatMul (x, w0) p = Transpose (q) e = Exp (w) t = {op} (e, p) %0 u = Mul (t, k) y = MatMul (v, u)"
+    text = with_sum(ROWS, Y2, "float[3,4] w0, float[5,4] w, float[2,5] v", body, 13)
+    assert_kept(check(parse(text, 13), {"w0": 4}, tolerance=1e-4), "w", 0, "ReduceSum", "over channels")
+
+
+def test_gemm_of_loud_operands() -> None:
+    body = "a = MatMul (x, w0) e = Exp (a) b = MatMul (x, w) f = Cos (b) t = Gemm <transB=1> (e, f) y = Relu (t)"
+    model = parse(f"g ({ROWS}) => ({Y2}) <float[3,5] w0, float[3,5] w> {{ {body} }}", 13)
+    assert_kept(analyzed(model, {}), "w", 1, "Gemm", "a removed channel would not be zero")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 
-from tests.oracle import analyzed, assert_kept, check, each, net, parse, versions
+from tests.oracle import analyzed, assert_kept, check, each, fill, net, parse, versions
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 PER_CHANNEL = "float[5] scale, float[5] shift, float[5] mean, float[5] variance"
@@ -157,3 +158,26 @@ def test_batch_norm_in_training(opset: int) -> None:
     t, m, s = BatchNormalization <training_mode=1> (h, scale, shift, mean, variance) y = MatMul (t, v)"""
     model = parse(f"g ({x}) => ({y}) <{weights}, {PER_CHANNEL}> {{ {body} }}", opset)
     assert_kept(analyzed(model, {"w0": 4}), "w", 1, "BatchNormalization", "normalised over")
+
+
+def test_group_norm_before_21() -> None:
+    """Scales are per group. The operator of opset 18 was deprecated, so that onnx's checker refuses it everywhere."""
+    weights = "float[4,3,1,1] w0, float[6,4,1,1] w, float[2] scale, float[2] shift, float[2,6,1,1] v"
+    body = "p = Conv (x, w0) h = Conv (p, w) t = GroupNormalization <num_groups=2> (h, scale, shift) y = Conv (t, v)"
+    text = f"g (float[N, 3, 9, 7] x) => (float[A, B, C, D] y) <{weights}> {{ {body} }}"
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]>\n{text}')
+    fill(model, 0)
+    analysis = analyzed(model, {"w0": 4, "w": 2})
+    lies = {m.slot.tensor for g in analysis.groups if g.name == "w" for m in g.members}
+    assert lies == {"w", "scale", "shift", "v"}
+
+
+def test_group_norm_over_rows_that_are_channels() -> None:
+    """Space is normalised over: where it is made by a weight it is kept."""
+    x, y = "float[3, 6, 8] x", "float[A, B, C] y"
+    weights = "float[8,4] w0, float[4,7] w, float[7,2] v, float[6] scale, float[6] shift"
+    body = (
+        "p = MatMul (x, w0) h = MatMul (p, w) t = GroupNormalization <num_groups=2> (h, scale, shift) y = MatMul (t, v)"
+    )
+    analysis = check(parse(f"g ({x}) => ({y}) <{weights}> {{ {body} }}"), {"w0": 4})
+    assert_kept(analysis, "w", 1, "GroupNormalization", "normalised over")

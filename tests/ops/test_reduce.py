@@ -28,6 +28,12 @@ def test_over_space(op: str, opset: int) -> None:
     check(net(f"e = Exp (h) {made}", constant, opset=opset), FREE)
 
 
+def test_lists_of_operators() -> None:
+    """What a zero adds to a result, and what all zeros give."""
+    assert {"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"} == rules.ADDING
+    assert {"ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"} == rules.THROUGH_ZERO - rules.ADDING
+
+
 @pytest.mark.parametrize(("op", "opset"), each(*ALL))
 def test_over_channels(op: str, opset: int) -> None:
     """Only where zeros add nothing may a channel go."""
@@ -68,6 +74,9 @@ def test_a_logarithm_is_not_zero() -> None:
     body = "a = Abs (h) c = Add (a, varc) t = ReduceLogSum <axes=[2,3]> (c)"
     assert_kept(check(net(body, "float[5,1,1] varc", opset=11), HELD), "w", 0, "ReduceLogSum", "not finite at zero")
     check(net("t = ReduceLogSumExp <axes=[2,3]> (h)", opset=11), FREE)
+    total = "k = ReduceSum <axes=[1], keepdims=1> (s) t = Mul (h, k)"
+    for body in ("s = ReduceLogSumExp <axes=[2,3]> (h)", "e = Exp (h) s = ReduceMean <axes=[2,3]> (e)"):
+        assert_kept(check(net(f"{body} {total}", opset=11), HELD), "w", 0, "ReduceSum", "over channels")
 
 
 @pytest.mark.parametrize(("op", "opset"), each("ReduceMean", "ReduceSum"))
@@ -105,6 +114,7 @@ def test_arg(op: str, opset: int, axis: int, keepdims: int) -> None:
         f"{'f' if keepdims else 'u'})"
     )
     analysis = check(net(body, constant, opset=opset), HELD if axis == 1 else FREE)
+    assert analysis.tensors["i"].dtype == rules.INT64
     if axis == 1:
         assert_kept(analysis, "w", 0, op, "place of an extreme")
 
@@ -121,6 +131,9 @@ def test_top_k(opset: int, axis: int | None) -> None:
     analysis = check(
         net(f"{body} f = Cast <to=1> (i) t = Add (s, f)", constant, v=v, opset=opset), HELD if axis == 1 else FREE
     )
+    axes = analysis.tensors["s"].axes
+    assert axes is not None
+    assert axes[-1 if axis is None else axis].size == 3
     if axis == 1:
         assert_kept(analysis, "w", 0, "TopK", "sorted")
 

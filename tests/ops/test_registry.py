@@ -151,3 +151,18 @@ def test_a_result_that_only_a_missing_operand_gives() -> None:
     space = Space()
     with pytest.raises(AxisError, match="an operand that gives"):
         solve(space, "a, b -> a b", [[space.var(2)], None], {})
+
+
+def test_a_product_that_another_one_solves() -> None:
+    """12 = a b and 6 = a c with c = 2: the second has to be solved first."""
+    space = Space()
+    axis, _ = solve(space, "(a b), (a c)", [[space.var(12)], [space.var(6)]], {"c": 2})
+    assert (axis["a"].size, axis["b"].size) == (3, 4)
+
+
+def test_axes_behind_the_dots() -> None:
+    space = Space()
+    axes = [space.var(size) for size in (2, 3, 4, 5, 6)]
+    axis, out = solve(space, "a ... b c -> b a", [axes], {})
+    assert (axis["a"], axis["b"], axis["c"]) == (axes[0], axes[3], axes[4])
+    assert out == (axes[3], axes[0])

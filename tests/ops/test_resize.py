@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.oracle import assert_kept, check, net, versions
+from tests.oracle import assert_kept, check, net, parse, versions
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 
@@ -104,3 +104,13 @@ def test_silence() -> None:
     """Zeros are resampled to zeros."""
     body = "s = Resize (h, roi, f) k = ReduceSum <axes=[1]> (s) t = Mul (s, k)"
     check(net(body, "float[4] f = {1,1,2,2}, float[0] roi = {}", opset=11), FREE)
+
+
+@pytest.mark.parametrize("given", ["sizes", "scales"])
+def test_space_that_a_weight_makes(given: str) -> None:
+    """It is resampled, so it is kept."""
+    weights = "float[6,4] w0, float[4,7] w, float[14,2] v, int64[3] sizes = {3, 5, 14}, float[3] scales = {1, 1, 2}"
+    resize = "t = Resize (h, , , sizes)" if given == "sizes" else "t = Resize (h, , scales)"
+    body = f"p = MatMul (x, w0) h = MatMul (p, w) {resize} y = MatMul (t, v)"
+    model = parse(f"g (float[3, 5, 6] x) => (float[A, B, C] y) <{weights}> {{ {body} }}", 13)
+    assert_kept(check(model, {"w0": 4}), "w", 1, "Resize", "resampled")

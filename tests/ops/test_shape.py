@@ -93,6 +93,9 @@ def test_flatten(opset: int) -> None:
     tail = "u = Transpose (t) y = MatMul (u, v)"
     axis = 2 if opset < 11 else -2
     check(net(f"t = Flatten <axis={axis}> (h)", v="float[10,2] v", tail=tail, y=Y2, x=FIXED, opset=opset), FREE)
+    if opset >= 11:
+        model = net("t = Flatten <axis=-3> (h)", v="float[315,2] v", tail="y = MatMul (t, v)", y=Y2, opset=opset)
+        check(model, FREE)
 
 
 @pytest.mark.parametrize("opset", versions("Transpose"))
@@ -250,3 +253,17 @@ def test_silence_through_layouts() -> None:
         "(s) t = Mul (h, k)"
     )
     check(net(body, opset=11), FREE)
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_blocks_of_positions_are_kept(mode: str) -> None:
+    """Behind DepthToSpace all is read by one matrix: of its columns only those of whole channels may go."""
+    model = net(
+        f't = DepthToSpace <blocksize=2, mode="{mode}"> (h)',
+        w="float[20,4,1,1] w",
+        head="p = Conv (x, w0) h = Conv (p, w)",
+        v="float[1260,2] v",
+        tail="f = Flatten (t) y = MatMul (f, v)",
+        y=Y2,
+    )
+    check(model, FREE)

@@ -113,3 +113,37 @@ def test_a_shape_that_the_input_decides(op: str) -> None:
     weights = f"int64[1] n = {{{numbers[1]}}}, int64[1] pre = {{{numbers[0]}}}, int64[2] post = {{{numbers[2]}}}"
     analysis = check(net(body, weights, opset=11), HELD)
     assert_kept(analysis, "w", 0, op, "computed at run time")
+
+
+@pytest.mark.parametrize("opset", versions("Range"))
+def test_range_over_channels(opset: int) -> None:
+    """0, 2, 4, ... up to twice the channels, which the graph counts itself: a position for each, so that all stay."""
+    up = "q = Unsqueeze <axes=[1,2]> (f)" if opset < 13 else "q = Unsqueeze (f, at)"
+    body = f"""e = Shape (h) c = Gather <axis=0> (e, one) n = Mul (c, two) r = Range (zero, n, two) f = Cast
+    <to=1> (r) {up}
+    s = Mul (q, tenth) t = Add (h, s)"""
+    weights = "int64 zero = {0}, int64 one = {1}, int64 two = {2}, int64[2] at = {1, 2}, float tenth = {0.1}"
+    analysis = check(net(body, weights, opset=opset), HELD)
+    assert_kept(analysis, "w", 0, "Range", "a position")
+
+
+def test_a_computed_size_that_only_happens_to_fit() -> None:
+    """Nine rows are stated as the channels of h and four: right before the cut, restated after it."""
+    body = """e = Shape (h) c = Slice (e, one, two) r = Add (c, four) s = Concat <axis=0> (zero, zero, r, seven)
+    z = Conv (p, q) u = Reshape (z, s) a = Conv (u, o) y1 = Conv (h, v) y = Add (a, y1)"""
+    numbers = {"zero": 0, "one": 1, "two": 2, "four": 4, "seven": 7}
+    weights = "float[6,4,1,1] q, float[2,6,1,1] o, " + ", ".join(f"int64[1] {n} = {{{v}}}" for n, v in numbers.items())
+    check(net(body, weights, tail="", opset=13), FREE | {"q": 6}, seeds=range(5))
+
+
+def test_a_batch_of_the_same_name() -> None:
+    """Two inputs of one batch: the one's size, taken from a shape, is that of the other."""
+    x, numbers = "float[N, 3, 9, 7] x, float[N, 2] z", "int64[1] zero = {0}, int64[1] one = {1}"
+    start = "e = Shape (z) n = Slice (e, zero, one)"
+    body = f"{start} s = Concat <axis=0> (n, minus, rows, seven) t = Reshape (h, s)"
+    check(
+        net(body, f"{numbers}, int64[1] minus = {{-1}}, int64[1] rows = {{9}}, int64[1] seven = {{7}}", x=x, opset=13),
+        FREE,
+    )
+    body = f"{start} s = Concat <axis=0> (n, flat) r = Reshape (h, s) f = Shape (h) t = Reshape (r, f)"
+    check(net(body, f"{numbers}, int64[1] flat = {{315}}", x=x, opset=13), FREE)

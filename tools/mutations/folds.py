@@ -9,7 +9,7 @@ MUTANTS = [
     ("_cast", "bool if to == 9 else int", "int"),
     ("_concat", 'int(node.attr("axis", 0))', "0"),
     ("_gather", "if terms(xs[1]):", "if False:"),
-    ("_slice", "end if step > 0 or end >= -size else None", "end"),
+    ("_slice", "axes = more[0] if more else range(len(starts))", "axes = range(len(starts))"),
     ("_relaid", "xs[0].shape[k] if s == 0 else", ""),
     ("_relaid", 'node.attr("perm")', "None"),
     ("_constant_of_shape", "fill.data_type in FLOATS", "False"),

@@ -4,7 +4,7 @@ TESTS = [
     "tests/ops/test_registry.py",
     "tests/ops/test_elementwise.py",
     "tests/ops/test_shape.py",
-    "tests/ops/test_sizes.py",
+    "tests/ops/test_slicing.py",
 ]
 
 MUTANTS = [
