@@ -208,11 +208,36 @@ class Grower(Builder):
         self.weights.append(numpy_helper.from_array(np.array([1, 1, 1, 2], np.float32), name))
         return self.add("Resize", [x, "", name], None, (h, 2 * w), mode="nearest") if w < 9 else self.activated(x)
 
+    def chosen(self, x: str) -> str:
+        """Element by element from one of two tensors, by a comparison of one of them with channels' bounds."""
+        bound = self.weight(self.fresh("bound"), self.channels[x], 1, 1)
+        test = self.op("Greater", [x, bound], self.fresh("greater"))
+        return self.add("Where", [test, self.activated(x), bound], space=self.space[x])
+
+    def spread(self, x: str) -> str:
+        """The mean of space, expanded to the shape that another tensor has at run time."""
+        shape = self.op("Shape", [x], self.fresh("shape"))
+        mean = self.add("GlobalAveragePool", [x], space=(1, 1))
+        return self.add("Expand", [mean, shape], space=self.space[x])
+
+    def computed(self, x: str) -> str:
+        """Through a matrix and back, by shapes that the graph computes: (batch, -1), and the shape of before."""
+        shape = self.op("Shape", [x], self.fresh("shape"))
+        batch = self.op("Slice", [shape, self.listed([0]), self.listed([1])], self.fresh("batch"))
+        pair = self.op("Concat", [batch, self.listed([-1])], self.fresh("pair"), axis=0)
+        flat = self.op("Reshape", [x, pair], self.fresh("flat"), self.channels[x])
+        y = self.op(
+            "Reshape", [self.op("Tanh", [flat], self.fresh("tanh")), shape], self.fresh("back"), self.channels[x]
+        )
+        self.space[y] = self.space[x]
+        return y
+
     def layers(self) -> list[Callable[[str], str]]:
         return [
             self.convolution, self.convolution, self.transposed, self.normalised, self.activated, self.scaled,
             self.joined, self.joined, self.gated, self.pooled, self.halves, self.sliced, self.gathered,
-            self.shuffled, self.padded, self.tiled, self.laid_out, self.over_channels, self.resampled,
+            self.shuffled, self.padded, self.tiled, self.laid_out, self.over_channels,
+            self.chosen, self.spread, self.computed, self.resampled,
         ]  # fmt: skip  # a list
 
     def finished(self, x: str) -> ModelProto:

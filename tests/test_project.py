@@ -89,7 +89,8 @@ def test_doors() -> None:
     assert importers("torch", nested=True) == set()
     assert importers("onnxruntime", nested=True) == {"onnx_attnprune/runtime.py"}
     assert importers("onnxruntime", nested=False) == set()  # its import costs 0.2 s, which --help must not pay
-    assert importers("onnx", nested=False) == {"onnx_attnprune/graph.py"}
+    doors = importers("onnx", nested=False)
+    assert {Path(name).parent.as_posix() for name in doors} == {"onnx_attnprune/graph"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)

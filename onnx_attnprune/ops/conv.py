@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from onnx_attnprune.axes import Axis
 from onnx_attnprune.errors import AxisError
-from onnx_attnprune.ops.registry import Effect, Linear, View, rule
+from onnx_attnprune.ops.registry import Effect, Linear, Tensor, View, rule
 
 
 @rule("Conv")
@@ -71,7 +71,7 @@ def _contract(n: View, channels: Axis) -> None:
         n.keep(channels, "summed over, where a removed channel would not be zero")
 
 
-def _named(n: View, axes: Sequence[Axis], silent: bool) -> tuple:  # type: ignore[type-arg]
+def _named(n: View, axes: Sequence[Axis], silent: bool) -> tuple[Tensor, ...]:
     # A pooling's second output (the indices of the maxima) has the same axes.
     return tuple(n.out(axes, silent=silent and k == 0, dtype=None if k == 0 else 7) for k in range(len(n.node.outputs)))
 

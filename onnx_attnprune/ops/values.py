@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_attnprune.axes import Axis, BoolArray, Space
 
-Number = Union[int, float, bool]
+Number = int | float | bool
 Values = NDArray[Any]  # of objects: numbers and terms
 FLOATS = {1, 10, 11, 16}  # the element types
 LARGEST = 4096  # elements of an integer tensor that are followed one by one

@@ -46,9 +46,7 @@ class Uniform(Sequence[Kept]):
         if not -RATIOS <= index < RATIOS:
             raise IndexError(index)
         ratio = min((index % RATIOS + 1) / RATIOS * self._settings.cap, 1 - 1e-6)
-        settings = replace(
-            self._settings.without_budget(), ratio=ratio, max_ratio=self._settings.cap, scope="layer"
-        )
+        settings = replace(self._settings.without_budget(), ratio=ratio, max_ratio=self._settings.cap, scope="layer")
         found = candidates(self._analysis, settings)
         counts = kept_counts([quota(c, c.group.size * c.ratio, settings) for c in found])
         return {c.group.id: kept for c, kept in zip(found, counts, strict=True)}

@@ -179,7 +179,9 @@ def _notes(
 ) -> Iterator[str]:
     if scores.fallbacks:
         yield f"scored by {FALLBACK}, for lack of what {scores.criterion} goes by: {_some(scores.fallbacks)}"
-    whole = [c.group.name for c in found if wanted.get(c.group.id, 0) >= 1 and c.group.id not in removed and c.granule > 1]
+    whole = [
+        c.group.name for c in found if wanted.get(c.group.id, 0) >= 1 and c.group.id not in removed and c.granule > 1
+    ]
     if whole:
         yield f"left whole by rounding to multiples of {settings.round_to} (--round-to 1 cuts them): {_some(whole)}"
 

@@ -79,7 +79,8 @@ class Settings:
                 raise SettingsError(f"{option(name)} {value}: must be at least 1")
         if self.scope == "global" and (self.threshold is not None or self.top_k is not None):
             raise SettingsError("--scope global is for a ratio or a budget, not for a threshold")
-        for name, known in (("scope", SCOPES), ("attention", HEADS)):
+        choices: dict[str, tuple[str, ...]] = {"scope": SCOPES, "attention": HEADS}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise SettingsError(f"--{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
 
@@ -98,7 +99,8 @@ class Settings:
 
     def without_budget(self) -> Settings:
         """The same settings for a choice whose counts are decided otherwise (their ratio means nothing)."""
-        return replace(self, **{**dict.fromkeys(AMOUNTS), "ratio": 0.5})
+        nothing: dict[str, Any] = dict.fromkeys(AMOUNTS)
+        return replace(self, **{**nothing, "ratio": 0.5})
 
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, as they go into a plan file."""

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_attnprune.axes import Space
 from onnx_attnprune.graph import Node
-from onnx_attnprune.ops.folds import FLOATS, FOLDS
+from onnx_attnprune.ops import FLOATS, FOLDS
 from onnx_attnprune.ops.values import (
     Values,
     after,

@@ -133,6 +133,10 @@ def test_roi_align() -> None:
     body = f"s = RoiAlign <output_height=2, output_width=3, sampling_ratio=2> (h, r, n) {TOTAL}"
     boxes = "float[3, 4] r = {0, 0, 4, 5, 1, 2, 6, 7, 0, 1, 5, 5}, int64[3] n = {0, 1, 0}"
     check(net(body, f"{boxes}, {ONE}", x=SPACE, opset=16), FREE)
+    # Columns that a weight makes are places here, so that they stay.
+    body = "m = MatMul (h, c) t = RoiAlign <output_height=2, output_width=3> (m, r, n)"
+    model = net(body, f"{boxes}, float[7, 8] c", x=SPACE, opset=16)
+    assert_kept(check(model, FREE), "c", 1, "RoiAlign", "sampled")
 
 
 # ---------------------------------------------------------------- neighbours of other families

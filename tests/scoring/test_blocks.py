@@ -9,8 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnx_attnprune.axes import BoolArray, Var, concat, product
-from onnx_attnprune.axes import _pick_of as pick_of
+from onnx_attnprune.axes import BoolArray, Var, concat, pick_of, product
 from onnx_attnprune.graph import Constant, Graph
 from onnx_attnprune.grouping import Analysis, alive_of, analyze
 from onnx_attnprune.scoring.blocks import Block, Blocks, owners

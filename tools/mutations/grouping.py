@@ -1,6 +1,6 @@
 """Deliberate errors in the analysis."""
 
-FILE = "onnx_attnprune/grouping.py"
+FILE = "onnx_attnprune/grouping/"
 TESTS = [
     "tests/test_grouping.py",
     "tests/test_surgery.py",
@@ -11,11 +11,6 @@ TESTS = [
 
 MUTANTS = [
     ("_read_inputs", "self.space.var(size, reason, dynamic=late)", "self.space.var(size, None, dynamic=late)"),
-    (
-        "_read_inputs",
-        "named.setdefault(dim, self.space.var(size, reason, dynamic=True))",
-        "self.space.var(size, reason, dynamic=True)",
-    ),
     ("tensor", "if constant.dtype in PACKED:", "if False:"),
     ("tensor", "key = (node.index, place)", "key = (name, 0)"),
     ("analysis", "self.space.keep(axis, Reason(GRAPH_OUTPUT, signature.name))", "pass"),
@@ -23,7 +18,7 @@ MUTANTS = [
     ("_refuse", "self.space.var(d, reason) if", "self.space.var(d) if"),
     ("_apply", "except AxisError as error:", "except ZeroDivisionError as error:"),
     ("_publish", "all(t.slots for t in read)", "any(t.slots for t in read)"),
-    ("_groups", 'any(m.role != "constant" for m in f)', "True"),
-    ("_groups", "while name in names:", "while False:"),
+    ("groups", 'any(m.role != "constant" for m in f)', "True"),
+    ("groups", "while name in names:", "while False:"),
     ("alive_of", "mask[list(gone)] = False", "mask[list(gone)[:1]] = False"),
 ]

@@ -1,5 +1,6 @@
 """Deliberate errors in what rules are given."""
 
+FILE = "onnx_attnprune/ops/"
 TESTS = [
     "tests/ops/test_registry.py",
     "tests/ops/test_elementwise.py",

@@ -1,6 +1,6 @@
 """Deliberate errors in surgery."""
 
-FILE = "onnx_attnprune/surgery.py"
+FILE = "onnx_attnprune/surgery/"
 TESTS = [
     "tests/test_surgery.py",
     "tests/test_shared_constants.py",
@@ -16,12 +16,12 @@ MUTANTS = [
     ("sliced", "array = array.compress(stays, axis)", "array = array.compress(stays[::-1], axis)"),
     ("silenced", "= zero", "= 1"),
     ("_edited", "if key not in copies:", "if True:"),
-    ("_restate", "_restate_signatures(model, analysis, alive)", "pass"),
-    ("_restate", "places = np.cumsum(survivors) - 1", "places = np.arange(len(survivors))"),
+    ("restate", "_restate_signatures(model, analysis, alive)", "pass"),
+    ("restate", "places = np.cumsum(survivors) - 1", "places = np.arange(len(survivors))"),
     ("_restate_attribute", "or (shrunk and stated[k] < 0)", ""),
     ("_restated_input", "or (shrunk and now(e) < 0)", ""),
     ("_restated_input", "or _drifts(e, space, alive)", ""),
     ("_put", "if proto.attribute[k].name in drop:", "if False:"),
     ("_restate_signatures", "dim.dim_value = size", "pass"),
-    ("_fresh", "while name in taken:", "while False:"),
+    ("fresh_name", "while name in taken:", "while False:"),
 ]

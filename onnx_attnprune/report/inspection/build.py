@@ -17,13 +17,15 @@ def look(
     """What can be cut and what can't. single: masks by variable id under which one run is one sample, whose input
     shapes are `shapes`."""
     costs = Costs(analysis, single)
+    found = obstacles(analysis, costs)
     return Inspection(
         model=model,
         shapes=dict(shapes),
         parameters=costs.parameters(),
         macs=costs.macs(),
         groups=tuple(_group(analysis, g, costs) for g in analysis.groups),
-        obstacles=obstacles(analysis, costs),
+        obstacles=found,
+        uncounted=sum(o.uncounted for o in found),
     )
 
 

@@ -72,7 +72,7 @@ class Costs:
         return found
 
     def size_of(self, tensor: str) -> int:
-        """How many parameters a stored tensor has; 0 for one that does not count."""
+        """How many parameters a tensor has; 0 for one that is none or that does not count."""
         return self.analysis.graph.constants[tensor].count if tensor in self.slots_of else 0
 
     # ---------------------------------------------------------------- one channel

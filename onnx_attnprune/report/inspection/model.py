@@ -35,6 +35,11 @@ class GroupCost:
     macs: int
 
 
+def size_text(group: GroupCost) -> str:
+    """How many channels, with the factors that they are multiplied with."""
+    return group.within[0] if group.within else f"{group.size:,}"
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """A count over the network, and how much of it can be cut.
@@ -81,7 +86,8 @@ class Obstacle:
 class Inspection:
     """What can be cut, what it costs, and what is in the way; the obstacles that hold most come first.
 
-    MACs are those of one run at `shapes` (one sample, where the batch is free).
+    MACs are those of one run at `shapes` (one sample, where the batch is free), without those of the nodes `uncounted`:
+    how many read weights, but do something that nothing is known of.
     """
 
     model: str
@@ -90,6 +96,7 @@ class Inspection:
     macs: Share
     groups: tuple[GroupCost, ...]
     obstacles: tuple[Obstacle, ...]
+    uncounted: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain data for JSON, with its format and version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -34,19 +35,25 @@ def obstacles(analysis: Analysis, costs: Costs) -> tuple[Obstacle, ...]:
         reasons = analysis.space.reasons(axis)
         held.update((leaf.id, analysis.space.reasons(leaf)) for leaf in leaves(analysis.space.find(axis)))
         for reason in reasons:
-            one = found.setdefault((reason.why, reason.op), _Found())
+            one = found.setdefault(_key(reason), _Found())
             one.axes[tensor, place] = axis.size
             one.tensors[tensor] = None
             one.nodes[reason.node] = None
-        if len({(r.why, r.op) for r in reasons}) == 1:
-            found[reasons[0].why, reasons[0].op].alone += 1
-    _count_refused(analysis, found)
+        if len({_key(r) for r in reasons}) == 1:
+            found[_key(reasons[0])].alone += 1
+    _count_refused(analysis, costs, found)
     for work in costs.works:
-        for key in {(r.why, r.op) for i in work.ids for r in held.get(i, ())}:
+        for key in {_key(r) for i in work.ids for r in held.get(i, ())}:
             found[key].macs += work.count
     rows = [_row(key, one, costs) for key, one in found.items()]
     macs, parameters = max(costs.macs().all, 1), max(costs.parameters().all, 1)
     return tuple(sorted(rows, key=lambda o: (-o.macs / macs - o.parameters / parameters, -o.channels, -len(o.nodes))))
+
+
+def _key(reason: Reason) -> Key:
+    """What makes reasons one obstacle; where one names a tensor, neither this nor the operator tells them apart."""
+    plain = re.sub(r"'[^']*'", "an operand", reason.why)
+    return (plain, reason.op) if plain == reason.why else (plain, "")
 
 
 def _kept_axes(analysis: Analysis) -> Iterator[tuple[str, int, Axis]]:
@@ -58,12 +65,12 @@ def _kept_axes(analysis: Analysis) -> Iterator[tuple[str, int, Axis]]:
                 yield slot.tensor, place, axis
 
 
-def _count_refused(analysis: Analysis, found: dict[Key, _Found]) -> None:
+def _count_refused(analysis: Analysis, costs: Costs, found: dict[Key, _Found]) -> None:
     """Nodes that nothing is known of hold the constants that they read, which have no axes to count."""
     for node, reason in analysis.refused:
-        one = found.setdefault((reason.why, reason.op), _Found())
+        one = found.setdefault(_key(reason), _Found())
         one.nodes[reason.node] = None
-        weights = [name for name in node.inputs if name in analysis.graph.constants]
+        weights = [name for name in node.inputs if costs.size_of(name)]
         one.tensors.update(dict.fromkeys(weights))
         one.uncounted += bool(weights)
 

@@ -9,12 +9,12 @@ from html import escape
 
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.report.inspection.layout import Placed, Point, place
-from onnx_attnprune.report.inspection.model import Inspection
+from onnx_attnprune.report.inspection.model import Inspection, size_text
 from onnx_attnprune.report.inspection.scene import Box, Scene, scene
 
 FONT, LINE, CHARACTER, BOLD = 12, 15, 6.6, 7.3  # pixels: size, line height, and the width of a letter
-PAD, MARGIN, LEGEND = 8, 24, 330
-MOST_LETTERS, MOST_LINES, MOST_ROWS = 30, 3, 40
+PAD, MARGIN, LEGEND, ROW = 8, 24, 360, 20
+MOST_LETTERS, LEGEND_LETTERS, MOST_LINES, MOST_ROWS = 30, 40, 3, 60
 ALERT = "\N{WARNING SIGN}"
 KEPT, ALARM, INK = ("#f1f1f1", "#8a8a8a"), "#c62828", "#222222"
 Line = tuple[str, bool]  # a line of a box, and whether it is bold
@@ -37,7 +37,7 @@ def _document(
     found: Inspection, shown: Scene, labels: Sequence[list[Line]], sizes: Sequence[Point], placed: Placed
 ) -> Iterator[str]:
     legend = list(_legend(found, shown))
-    width, height = placed.width + LEGEND + 3 * MARGIN, max(placed.height, len(legend) * 20) + 2 * MARGIN
+    width, height = placed.width + LEGEND + 3 * MARGIN, max(placed.height, len(legend) * ROW / 2 + ROW) + 2 * MARGIN
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}" role="img" aria-labelledby="title desc" '
@@ -85,7 +85,7 @@ def _lines(box: Box, found: Inspection) -> list[Line]:
         lines.append((text, True))
     if rest:
         lines.append((f"… and {len(rest)} more", False))
-    lines.append((_short(box.name), False))
+    lines.append((short(box.name), False))
     if box.groups:
         sizes = [f"group {k + 1}: {found.groups[k].size}" for k in box.groups[:2]]
         lines.append((", ".join(sizes) + (f", … {len(box.groups) - 2} more" if len(box.groups) > 2 else ""), False))
@@ -94,14 +94,14 @@ def _lines(box: Box, found: Inspection) -> list[Line]:
     return lines
 
 
-def _short(name: str) -> str:
-    """The end of a long name, from the beginning of a part of it."""
-    if len(name) <= MOST_LETTERS:
+def short(name: str, letters: int = MOST_LETTERS) -> str:
+    """The end of a long name, from the beginning of a part of it where that leaves most of it."""
+    if len(name) <= letters:
         return name
-    end = name[-(MOST_LETTERS - 1) :]
+    end = name[-(letters - 1) :]
     for mark in "/.:_":
         _, found, rest = end.partition(mark)
-        if found and len(rest) > MOST_LETTERS // 3:
+        if found and len(rest) > letters // 2:
             return f"…{mark}{rest}"
     return f"…{end}"
 
@@ -167,27 +167,25 @@ def _name(found: Inspection) -> str:
 def _summary(found: Inspection) -> str:
     return (
         f"{len(found.groups)} channel groups; {found.parameters.share:.0%} of the parameters and "
-        f"{found.macs.share:.0%} of the multiply-accumulates lie in layers with a group. Boxes and lines have the colour "
-        f"of the group whose channels they carry; grey is kept whole; what has a red frame keeps others whole."
+        f"{found.macs.share:.0%} of the multiply-accumulates lie in layers with a group. Boxes and lines have the "
+        f"colour of the group whose channels they carry; grey is kept whole; what has a red frame keeps others whole."
     )
 
 
 def _legend(found: Inspection, shown: Scene) -> Iterator[str]:
-    """Rows of 20 pixels: the groups that the picture shows, then the obstacles."""
+    """Rows of `ROW` pixels: the groups that the picture shows, then what the other colours say."""
     rows: list[tuple[str, str, str]] = []  # fill, stroke, text
-    seen = {k for box in shown.boxes for k in box.groups}
-    for k, group in enumerate(found.groups):
-        if k in seen:
-            size = group.within[0] if group.within else str(group.size)
-            rows.append((*colour(k), f"{k + 1}  {_short(group.name)}: {size}"))
+    for k in sorted({k for box in shown.boxes for k in box.groups}):
+        group = found.groups[k]
+        rows.append((*colour(k), f"{k + 1}  {short(group.name, LEGEND_LETTERS)}: {size_text(group)}"))
     if len(rows) > MOST_ROWS:
         rows[MOST_ROWS:] = [("none", "none", f"… and {len(rows) - MOST_ROWS} more")]
     rows.append((*KEPT, "kept whole"))
     if any(box.obstacles for box in shown.boxes):
-        rows.append(("#ffffff", ALARM, "keeps others whole"))
+        rows.append(("#ffffff", ALARM, "keeps others whole, for the reason it states"))
     yield f'<text y="12" font-size="15" font-weight="bold">{escape(_name(found))}</text>'
-    yield '<text y="32" font-weight="bold">Channel groups</text>'
+    yield '<text y="34" font-weight="bold">Channel groups</text>'
     for number, (fill, stroke, text) in enumerate(rows):
-        y = 44 + number * 20
+        y = 46 + number * ROW
         yield f'<rect y="{y}" width="16" height="12" rx="2" fill="{fill}" stroke="{stroke}" stroke-width="1.5"/>'
         yield f'<text x="24" y="{y + 10}">{escape(text)}</text>'

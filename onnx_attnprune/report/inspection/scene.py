@@ -76,6 +76,7 @@ class _Drawing:
         self.outputs = [o.name for o in graph.outputs]
         self.group_of = {g.var.id: k for k, g in enumerate(self.analysis.groups)}
         self.reading = {id(n): tuple(_reads(n)) for n in graph.nodes}
+        self.mixing = {id(n) for n, effect in self.analysis.effects if effect.macs}  # they make channels of others
         self.nodes = list(self._shown(graph.nodes))
         self.readers: dict[str, int] = dict.fromkeys(self.outputs, 1)
         for node in self.nodes:
@@ -141,11 +142,7 @@ class _Drawing:
         read = [name for name in self.reading[id(node)] if name in self.chain_of or name in self.readers]
         if len(results) != 1 or set(results) != {n for n in read if n in self.chain_of} or self.readers[results[0]] > 1:
             return False
-        return self._mixes(node) is False and self._groups(results[0]) == self._groups(node.outputs[0])
-
-    def _mixes(self, node: Node) -> bool:
-        """True for a node with a weight that makes channels of others."""
-        return any(node is other and effect.macs for other, effect in self.analysis.effects)
+        return id(node) not in self.mixing and self._groups(results[0]) == self._groups(node.outputs[0])
 
     def _box(self, chain: _Chain) -> Box:
         ops = tuple(node.op for node in chain.nodes)

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from onnx_attnprune.report.inspection.model import GroupCost, Inspection, Obstacle
+from onnx_attnprune.report.inspection.model import GroupCost, Inspection, Obstacle, size_text
 from onnx_attnprune.report.terminal import block, fold, line, shape_text, table_of
 
 MOST_GROUPS, FIRST_OBSTACLES, MOST_OBSTACLES = 12, 3, 9
@@ -26,9 +26,14 @@ def render(found: Inspection, console: Console, graph: Path | None = None) -> No
 def _parts(found: Inspection, width: int, graph: Path | None) -> Iterator[RenderableType]:
     if found.groups:
         yield from block("channel groups, and what one channel of each costs", _groups(found, width))
+    else:
+        yield Text("no channel group: nothing can be cut\n", style="bold yellow")
     yield Text("what can be cut", style="bold cyan")
     yield Padding(_shares(found), (0, 0, 0, 2))
-    yield Padding(Text(DEFINITION, style="dim"), (0, 0, 1, 2))
+    note = DEFINITION
+    if found.uncounted:
+        note += f"\n  not counted: the MACs of {_nodes(found.uncounted)} that nothing is known of"
+    yield Padding(Text(note, style="dim"), (0, 0, 1, 2))
     if found.obstacles:
         yield Text("what is in the way", style="bold cyan")
         for number, one in enumerate(found.obstacles[:FIRST_OBSTACLES], 1):
@@ -49,7 +54,9 @@ def _groups(found: Inspection, width: int) -> Table:
     rows = sorted(found.groups, key=lambda g: _weight(g, found), reverse=True)
     for g in rows[:MOST_GROUPS]:
         lying = _roles(g) if roomy else f"{len(g.members)} tensors"
-        table.add_row(fold(g.name, width - (76 if roomy else 50)), _size(g), short(g.parameters), short(g.macs), lying)
+        table.add_row(
+            fold(g.name, width - (76 if roomy else 50)), size_text(g), short(g.parameters), short(g.macs), lying
+        )
     if len(rows) > MOST_GROUPS:
         rest = rows[MOST_GROUPS:]
         table.add_row(f"… and {len(rest)} more (--json)", f"{sum(g.size for g in rest):,}", "", "", "")
@@ -59,10 +66,6 @@ def _groups(found: Inspection, width: int) -> Table:
 def _weight(group: GroupCost, found: Inspection) -> float:
     """What a group's channels cost together, of MACs and parameters as shares."""
     return group.size * (_share(group.macs, found.macs.all) + _share(group.parameters, found.parameters.all))
-
-
-def _size(group: GroupCost) -> str:
-    return group.within[0] if group.within else f"{group.size:,}"
 
 
 def _roles(group: GroupCost) -> str:
@@ -113,19 +116,23 @@ def _obstacle(number: int, one: Obstacle, found: Inspection, width: int) -> Rend
 
 
 def _title(one: Obstacle) -> str:
-    return one.why + (f" ({one.op})" if one.op and one.op not in one.why else "")
+    return one.why + (f" ({one.op})" if one.op and not one.why.endswith(one.op) else "")
+
+
+def _nodes(number: int) -> str:
+    return f"{number:,} node" + ("s" if number > 1 else "")
 
 
 def _holds(one: Obstacle, found: Inspection) -> str:
-    parts = [f"layers with {_share(one.parameters, found.parameters.all):.1%} of the parameters"]
-    parts.append(f"{_share(one.macs, found.macs.all):.1%} of the MACs")
-    text = " and ".join(parts)
+    text = f"layers with {_share(one.parameters, found.parameters.all):.1%} of the parameters"
+    if one.uncounted:
+        text += f" in {_nodes(one.uncounted)} whose MACs are not known"
+    else:
+        text += f" and {_share(one.macs, found.macs.all):.1%} of the MACs"
     if one.axes:
         text += f": {one.axes:,} {'axis' if one.axes == 1 else 'axes'} with {one.channels:,} channels"
-        if one.alone < one.axes:
-            text += f", {one.alone or 'none'} of them kept by it alone"
-    if one.uncounted:
-        text += f"; the MACs of {one.uncounted:,} nodes are not known"
+    if one.alone < one.axes:
+        text += f", {one.alone or 'none'} of them kept by it alone"
     return text
 
 

@@ -1,15 +1,15 @@
-"""Runs the rules over a graph: channel groups, and the reason for every axis that is kept."""
+"""One pass of the rules over a graph."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
-
-from onnx_attnprune.axes import Axis, BoolArray, Reason, Space, Var, leaves
+from onnx_attnprune.axes import Axis, Reason, Space, Var
 from onnx_attnprune.errors import AxisError, ModelError
 from onnx_attnprune.graph import Constant, Graph, Node, Signature, TensorProto, infer_outputs
+from onnx_attnprune.grouping.findings import Findings
+from onnx_attnprune.grouping.model import Analysis, Slot
 from onnx_attnprune.ops import ENTRIES, FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
 from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
 
@@ -19,89 +19,6 @@ PACKED = {21, 22, 23, 25, 26}  # types of 4 and 2 bits: channels share a byte
 ZEROLESS = 24  # float8e8m0, a power of two
 UNSEEN = 97  # a stand-in for a size that nothing states
 GRAPH_INPUT, GRAPH_OUTPUT = "graph input", "graph output"
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One use of a constant: tensor `tensor` as operand `place` of a node; cut for that node alone."""
-
-    id: int
-    tensor: str
-    node: Node
-    place: int
-    axes: tuple[Axis, ...]
-
-    @property
-    def consumer(self) -> str:
-        """The first output of the node that reads it, which names the use in a plan."""
-        return next(o for o in self.node.outputs if o)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """An axis of a slot that a group's channels lie on, and what it is to them: producer, consumer, scale, bias, ..."""
-
-    slot: Slot
-    axis: int
-    role: str
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A free variable: `size` coupled channels with the slots they lie in."""
-
-    id: int
-    var: Var
-    name: str
-    members: tuple[Member, ...]
-
-    @property
-    def size(self) -> int:
-        """How many channels it has."""
-        return self.var.size
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An axis of a weight that can't lose channels, and why."""
-
-    tensor: str
-    axis: int
-    size: int
-    node: str
-    op: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """All that the later steps need to know of a graph.
-
-    rests: constants in which another number than 0 stands for zero (a zero point), by name. refused: the nodes that
-    nothing is known of (no rule, or operands that it can't follow), with the reason.
-    """
-
-    graph: Graph
-    space: Space
-    slots: tuple[Slot, ...]
-    effects: tuple[tuple[Node, Effect], ...]
-    tensors: Mapping[str, Tensor]
-    frozen: tuple[tuple[Node, int], ...]
-    groups: tuple[Group, ...]
-    kept: tuple[Kept, ...]
-    rests: Mapping[str, int]
-    refused: tuple[tuple[Node, Reason], ...] = ()
-
-    def macs(self, alive: Mapping[int, BoolArray]) -> int:
-        """Multiply-accumulates of one run at the analysed input shapes, with only the channels `alive` left."""
-        total = 0
-        for _, effect in self.effects:
-            for axes in effect.macs:
-                count = 1
-                for axis in axes:
-                    count *= self.space.size(axis, alive)
-                total += count
-        return total
 
 
 def analyze(graph: Graph, shapes: Mapping[str, Sequence[int]] | None = None) -> Analysis:
@@ -127,7 +44,6 @@ class _Run:
         self.effects: list[tuple[Node, Effect]] = []
         self.frozen: list[tuple[Node, int]] = []
         self.refused: list[tuple[Node, Reason]] = []
-        self.settled: dict[int, Mapping[int, Var]] = {}
         self._read_inputs(shapes)
 
     def _read_inputs(self, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -228,10 +144,11 @@ class _Run:
                 for axis in found.axes:
                     self.space.keep(axis, Reason(GRAPH_OUTPUT, signature.name))
         self._settle()
-        groups = tuple(self._groups())
+        findings = Findings(self.space, self.slots, self.roles)
+        groups = tuple(findings.groups())
         return Analysis(
             self.graph, self.space, tuple(self.slots), tuple(self.effects), self.known, tuple(self.frozen), groups,
-            tuple(self._kept()), self.rests, tuple(self.refused),
+            tuple(findings.kept()), self.rests, tuple(self.refused),
         )  # fmt: skip  # one line a field would say no more
 
     def _fold(self, node: Node) -> bool:
@@ -326,7 +243,8 @@ class _Run:
             constant = self.graph.constants.get(name)
             if constant is not None and len(constant.dims) > 1 and constant.dtype not in INTEGERS:
                 weight = self.tensor(node, place)  # for the report: what it holds can't be cut
-                assert weight is not None and weight.axes is not None
+                assert weight is not None
+                assert weight.axes is not None
                 self.role(weight.slots, weight.axes, ["weight"] * len(weight.axes))
             for axis in (self.slot_of[node.index, place].axes or ()) if (node.index, place) in self.slot_of else ():
                 self.space.keep(axis, reason)
@@ -388,58 +306,3 @@ class _Run:
 
     def _follows(self, element: Term, axis: Axis) -> bool:
         return element.axis is not None and self.space.find(element.axis) == self.space.find(axis)
-
-    # ---------------------------------------------------------------- results
-    def _groups(self) -> Iterator[Group]:
-        members: dict[Var, list[Member]] = {}
-        for slot in self.slots:
-            noted = self.roles.get(slot.id, ())
-            for k, axis in enumerate(slot.axes):
-                # Two axes of one weight may come to be the same channels (in a recurrence): the axis tells them apart.
-                own = next((role for one, role in noted if one == axis), None)
-                for var in self._on(axis).values():
-                    if var in members or (var.size > 1 and not self.space.is_kept(var)):
-                        role = own or next((role for one, role in noted if var.id in self._on(one)), "constant")
-                        members.setdefault(var, []).append(Member(slot, k, role))
-        names: set[str] = set()
-        # A variable that lies in constants alone which no operator weighs channels with is nothing to prune.
-        weighed = {v: f for v, f in members.items() if any(m.role != "constant" for m in f)}
-        for number, (var, found) in enumerate(weighed.items()):
-            first = next((m for m in found if m.role == "producer"), found[0])
-            name = base = first.slot.tensor.removesuffix(".weight") or f"group {number}"
-            again = 1
-            while name in names:
-                again += 1
-                name = f"{base}#{again}"
-            names.add(name)
-            yield Group(number, var, name, tuple(found))
-
-    def _on(self, axis: Axis) -> Mapping[int, Var]:
-        """The variables on an axis, by id. Remembered: to be asked only once nothing is tied any more."""
-        if not isinstance(axis, Var):
-            return {leaf.id: leaf for leaf in leaves(self.space.find(axis))}
-        if axis.id not in self.settled:
-            self.settled[axis.id] = {leaf.id: leaf for leaf in leaves(self.space.find(axis))}
-        return self.settled[axis.id]
-
-    def _kept(self) -> Iterator[Kept]:
-        for slot in self.slots:
-            roled = [self._on(axis).keys() for axis, _ in self.roles.get(slot.id, ())]
-            for k, axis in enumerate(slot.axes):
-                here = self._on(axis).keys()
-                if axis.size < 2 or not self.space.is_kept(axis) or all(map(here.isdisjoint, roled)):
-                    continue  # an axis that is a product of a kept and a free one does lose channels
-                if why := self.space.reasons(axis):
-                    yield Kept(slot.tensor, k, axis.size, why[0].node, why[0].op, why[0].why)
-
-
-def alive_of(groups: Sequence[Group], removed: Mapping[int, Sequence[int]]) -> dict[int, BoolArray]:
-    """Which channels of each group's variable survive, from the removed indices by group id."""
-    alive: dict[int, BoolArray] = {}
-    for group in groups:
-        gone = removed.get(group.id)
-        if gone is not None and len(gone):
-            mask = np.ones(group.size, bool)
-            mask[list(gone)] = False
-            alive[group.var.id] = mask
-    return alive

@@ -1,0 +1,6 @@
+"""Runs the rules over a graph: channel groups, and the reason for every axis that is kept."""
+
+from onnx_attnprune.grouping.model import Analysis, Group, Kept, Member, Slot, alive_of
+from onnx_attnprune.grouping.run import UNSEEN, analyze
+
+__all__ = ["UNSEEN", "Analysis", "Group", "Kept", "Member", "Slot", "alive_of", "analyze"]

@@ -1,0 +1,6 @@
+"""Applies removals to a copy of a model: slices constants, restates sizes. Knows no operator."""
+
+from onnx_attnprune.surgery.constants import Cuts, Removed, Use, cuts_of, mask, prune, silenced, sliced
+from onnx_attnprune.surgery.names import first_output
+
+__all__ = ["Cuts", "Removed", "Use", "cuts_of", "first_output", "mask", "prune", "silenced", "sliced"]
