@@ -80,9 +80,9 @@ class Settings:
         if self.scope == "global" and (self.threshold is not None or self.top_k is not None):
             raise SettingsError("--scope global is for a ratio or a budget, not for a threshold")
         choices: dict[str, tuple[str, ...]] = {"scope": SCOPES, "attention": HEADS}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise SettingsError(f"--{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+        for setting, known in choices.items():
+            if getattr(self, setting) not in known:
+                raise SettingsError(f"--{setting} {getattr(self, setting)!r} is not one of {', '.join(known)}")
 
     @property
     def cap(self) -> float:
