@@ -67,14 +67,14 @@ def test_help_fits_and_tells_every_exit_code(width: int) -> None:
 
 
 def test_every_option_has_help() -> None:
-    assert [p.name for p in main.params if p.param_type_name == "option" and not p.help] == []  # type: ignore[attr-defined]  # of options
+    assert [p.name for p in main.default.params if p.param_type_name == "option" and not p.help] == []  # type: ignore[attr-defined]  # of options
 
 
 def test_choices_are_those_of_the_registries() -> None:
     assert set(options.CRITERIA) == set(CRITERIA)
     assert set(options.RECOVERIES) == {"auto", *RECOVERIES}
     assert tuple(_PROVIDERS) == options.PROVIDERS
-    choices = {p.name: getattr(p.type, "choices", ()) for p in main.params}
+    choices = {p.name: getattr(p.type, "choices", ()) for p in main.default.params}
     assert tuple(choices["attention"]) == HEADS
     assert tuple(choices["scope"]) == SCOPES
     assert set(options.DECIDED) <= set(choices)

@@ -26,7 +26,7 @@ Examples:
   onnx-attnprune in.onnx out.onnx --from-plan plan.json
 """
 _COMMANDS = """\b
-Other commands (onnx-attnprune COMMAND --help tells more; a file of such a name is ./COMMAND):
+Other commands (COMMAND --help tells more; a file of that name: ./COMMAND):
   inspect  Look before you cut: channel groups, and what is kept and why.
 """
 _EXIT_CODES = """\b

@@ -10,6 +10,7 @@ from onnx_attnprune.graph.checking import (
     interface_change,
     is_quantised,
     parameter_count,
+    selected_by,
     structural_fault,
     with_even_scales,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "parse_model",
     "pieces",
     "read_model",
+    "selected_by",
     "serialized",
     "set_attribute",
     "set_constant",

@@ -90,6 +90,18 @@ def is_quantised(model: ModelProto) -> bool:
     return any(n.op_type in QUANTISED or n.op_type.startswith("QLinear") for n in nodes_of(model.graph))
 
 
+def selected_by(model: ModelProto) -> list[str]:
+    """The float tensors that operators of the main graph sort or select by, in the order of the graph."""
+    constants = {t.name for t in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.op_type in ("TopK", "NonMaxSuppression")]
+    names = [x for n in nodes for x in n.input[: 2 if n.op_type == "NonMaxSuppression" else 1] if x not in constants]
+    made_after: set[str] = set()  # behind another selection
+    for node in model.graph.node:
+        if node in nodes or made_after.intersection(node.input):
+            made_after.update(node.output)
+    return [name for name in dict.fromkeys(names) if name not in made_after]
+
+
 def with_even_scales(model: ModelProto) -> ModelProto:
     """A copy in which quantisation scales are powers of two.
 
