@@ -23,7 +23,11 @@ Examples:
 """
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=_EXAMPLES)
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    short_help="Look before you cut: channel groups, and what is kept and why.",
+    epilog=_EXAMPLES,
+)
 @click.argument("model", type=FILE, metavar="MODEL.onnx")
 @SHAPE
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON on standard output.")

@@ -1,6 +1,8 @@
 """Runs the rules over a graph: channel groups, and the reason for every axis that is kept."""
 
 from onnx_attnprune.grouping.model import Analysis, Group, Kept, Member, Slot, alive_of
-from onnx_attnprune.grouping.run import UNSEEN, analyze
+from onnx_attnprune.grouping.run import GRAPH_INPUT, GRAPH_OUTPUT, UNSEEN, analyze
 
-__all__ = ["UNSEEN", "Analysis", "Group", "Kept", "Member", "Slot", "alive_of", "analyze"]
+__all__ = [
+    "GRAPH_INPUT", "GRAPH_OUTPUT", "UNSEEN", "Analysis", "Group", "Kept", "Member", "Slot", "alive_of", "analyze",
+]  # fmt: skip  # a list of names

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnx_attnprune.evaluate.feeds import with_batch
-from onnx_attnprune.graph import Graph
+from onnx_attnprune.graph import Graph, external_files
 from onnx_attnprune.grouping import analyze
 from onnx_attnprune.pipeline.choice import one_sample_masks
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
-from onnx_attnprune.pipeline.source import Shapes, read
+from onnx_attnprune.pipeline.source import Shapes, one_sample, read
 from onnx_attnprune.planning import Settings
 from onnx_attnprune.report import Outputs, check_outputs
-from onnx_attnprune.report.inspection import Inspection, look
+from onnx_attnprune.report.inspection import Inspection, draw, look, page
 
 
 def inspect_file(model: Path, shapes: Shapes, picture: Path | None = None, tell: Tell = lambda _: None) -> Inspection:
@@ -24,16 +24,22 @@ def inspect_file(model: Path, shapes: Shapes, picture: Path | None = None, tell:
     if picture is not None:
         check_outputs([picture], [model])
     source = read(Request(model, None, Settings(), shapes=shapes), clock)
+    if picture is not None:
+        check_outputs([picture], external_files(model))
     with clock.stage("analyse"):
-        analysis = analyze(Graph(source.model), source.shapes)
-    single = one_sample_masks(analysis, source, source.shapes)
-    sample = source.shapes if single is None else with_batch(source.specs, source.shapes, source.free, 1)
+        graph, used = Graph(source.model), source.shapes
+        analysis = analyze(graph, used)
+        if not analysis.groups and one_sample(source) != used:
+            # Some models state a free batch, but hold shapes that were computed for a single sample.
+            used = one_sample(source)
+            analysis = analyze(graph, used)
     with clock.stage("look"):
+        single = one_sample_masks(analysis, source, used)
+        sample = used if single is None else with_batch(source.specs, used, source.free, 1)
         found = look(analysis, single or {}, model=str(model), shapes=sample)
     if picture is not None:
         with clock.stage("draw"), Outputs() as outputs:
-            from onnx_attnprune.report.inspection.picture import draw
-
-            outputs.put_text(draw(analysis, found), picture)
+            svg = draw(analysis, found)
+            outputs.put_text(page(found, svg) if picture.suffix.lower() == ".html" else svg, picture)
             outputs.commit()
     return found

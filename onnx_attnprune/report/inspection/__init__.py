@@ -2,6 +2,8 @@
 
 from onnx_attnprune.report.inspection.build import look
 from onnx_attnprune.report.inspection.model import GroupCost, Inspection, MemberRow, Obstacle, Share
+from onnx_attnprune.report.inspection.page import page
+from onnx_attnprune.report.inspection.picture import draw
 from onnx_attnprune.report.inspection.terminal import render
 
-__all__ = ["GroupCost", "Inspection", "MemberRow", "Obstacle", "Share", "look", "render"]
+__all__ = ["GroupCost", "Inspection", "MemberRow", "Obstacle", "Share", "draw", "look", "page", "render"]

@@ -12,6 +12,7 @@ _HINTS = (
     ("no rule for com.microsoft.nchwc", "", UNOPTIMISED),
     ("no rule for com.microsoft", "", f"{UNOPTIMISED}; or write a rule (onnx_attnprune/ops, one function)"),
     ("no rule for", "", "write a rule for it (onnx_attnprune/ops, one function), or export without this operator"),
+    ("a position", "", "places in space, time or a sentence are no channels"),
     ("graph input", "", INTERFACE),
     ("graph output", "", INTERFACE),
     ("normalised over", "Softmax", "what a softmax runs over are scores of places, not channels"),

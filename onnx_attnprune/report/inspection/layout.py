@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from onnx_attnprune.errors import SettingsError
 
 Point = tuple[float, float]
+MANY = 300  # edges, from which on fewer crossings are not worth the wait
 MISSING = "--graph needs the package graphlay: pip install 'onnx-attnprune[graph]'"
 
 
@@ -36,7 +37,8 @@ def place(sizes: Sequence[Point], edges: Sequence[tuple[int, int]]) -> Placed:
     for source, target in edges:
         graph.edge(source, target)
     spacing = {"layer_gap": 26.0, "node_gap": 28.0, "dummy_gap": 18.0, "port_gap": 12.0}
-    found = graphlay.layout(graph, options={"direction": "topbottom", "spacing": spacing})
+    effort = "balanced" if len(edges) < MANY else "fast"
+    found = graphlay.layout(graph, options={"direction": "topbottom", "spacing": spacing, "effort": effort})
     left, top = found.bounds["min"]["x"], found.bounds["min"]["y"]
     return Placed(
         tuple((n["center"]["x"] - left, n["center"]["y"] - top) for n in found.nodes),

@@ -66,7 +66,8 @@ class Obstacle:
     hint: what would help ("" where nothing is known to). axes, channels: weight axes that it keeps, and their sizes
     added up; alone: how many of these axes no other reason keeps. parameters, macs: of tensors and products of axes
     with an axis that it keeps (several obstacles may hold the same ones). uncounted: nodes whose MACs nothing is known
-    of. nodes: the nodes that say so; tensor: one that is kept ("" where nothing is known of any).
+    of. nodes: the nodes (or graph inputs and outputs) that say so; tensor, node: the largest tensor that is kept, and
+    what says so ("" where nothing is known of any).
     """
 
     why: str
@@ -80,6 +81,7 @@ class Obstacle:
     uncounted: int
     nodes: tuple[str, ...]
     tensor: str
+    node: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from onnx_attnprune.axes import Axis, Reason, leaves
 from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.ops import POSITION
 from onnx_attnprune.report.inspection.costs import Costs
 from onnx_attnprune.report.inspection.hints import hint_for
 from onnx_attnprune.report.inspection.model import Obstacle
 
 Key = tuple[str, str]  # why, operator
+SPACES = ("space of a convolution", "space of a pooling window", "the kernel of a convolution")
 
 
 @dataclass(slots=True)
@@ -21,7 +23,7 @@ class _Found:
 
     axes: dict[tuple[str, int], int] = field(default_factory=dict)  # (tensor, axis) -> size
     alone: int = 0
-    tensors: dict[str, None] = field(default_factory=dict)
+    tensors: dict[str, str] = field(default_factory=dict)  # tensor -> the node that keeps it
     macs: int = 0
     uncounted: int = 0
     nodes: dict[str, None] = field(default_factory=dict)
@@ -32,12 +34,13 @@ def obstacles(analysis: Analysis, costs: Costs) -> tuple[Obstacle, ...]:
     found: dict[Key, _Found] = {}
     held: dict[int, tuple[Reason, ...]] = {}  # variable -> reasons, of the axes that weights are kept on
     for tensor, place, axis in _kept_axes(analysis):
-        reasons = analysis.space.reasons(axis)
-        held.update((leaf.id, analysis.space.reasons(leaf)) for leaf in leaves(analysis.space.find(axis)))
+        reasons = _reasons(analysis, axis)
+        for leaf in leaves(analysis.space.find(axis)):
+            held[leaf.id] = reasons if POSITION in reasons else _reasons(analysis, leaf)
         for reason in reasons:
             one = found.setdefault(_key(reason), _Found())
             one.axes[tensor, place] = axis.size
-            one.tensors[tensor] = None
+            one.tensors.setdefault(tensor, reason.node)
             one.nodes[reason.node] = None
         if len({_key(r) for r in reasons}) == 1:
             found[_key(reasons[0])].alone += 1
@@ -47,7 +50,18 @@ def obstacles(analysis: Analysis, costs: Costs) -> tuple[Obstacle, ...]:
             found[key].macs += work.count
     rows = [_row(key, one, costs) for key, one in found.items()]
     macs, parameters = max(costs.macs().all, 1), max(costs.parameters().all, 1)
-    return tuple(sorted(rows, key=lambda o: (-o.macs / macs - o.parameters / parameters, -o.channels, -len(o.nodes))))
+
+    def rank(one: Obstacle) -> tuple[float, ...]:
+        held = one.macs / macs + one.parameters / parameters
+        return (one.why == POSITION.why, -held, -one.channels, -len(one.nodes))  # positions are no channels: last
+
+    return tuple(sorted(rows, key=rank))
+
+
+def _reasons(analysis: Analysis, axis: Axis) -> tuple[Reason, ...]:
+    """Why an axis is kept; where it is one of positions, nothing else matters."""
+    found = analysis.space.reasons(axis)
+    return (POSITION,) if any(r.why == POSITION.why or r.why in SPACES for r in found) else found
 
 
 def _key(reason: Reason) -> Key:
@@ -71,13 +85,15 @@ def _count_refused(analysis: Analysis, costs: Costs, found: dict[Key, _Found]) -
         one = found.setdefault(_key(reason), _Found())
         one.nodes[reason.node] = None
         weights = [name for name in node.inputs if costs.size_of(name)]
-        one.tensors.update(dict.fromkeys(weights))
+        one.tensors.update(dict.fromkeys(weights, reason.node))
         one.uncounted += bool(weights)
 
 
 def _row(key: Key, one: _Found, costs: Costs) -> Obstacle:
-    tensors: Sequence[str] = sorted(one.tensors, key=costs.size_of, reverse=True)
+    tensor, node = max(
+        one.tensors.items(), key=lambda item: costs.size_of(item[0]), default=("", next(iter(one.nodes)))
+    )
     return Obstacle(
-        *key, hint_for(*key), len(one.axes), one.alone, sum(one.axes.values()), sum(map(costs.size_of, tensors)),
-        one.macs, one.uncounted, tuple(one.nodes), tensors[0] if tensors else "",
+        *key, hint_for(*key), len(one.axes), one.alone, sum(one.axes.values()), sum(map(costs.size_of, one.tensors)),
+        one.macs, one.uncounted, tuple(filter(None, one.nodes)), tensor, node,
     )  # fmt: skip  # three lines

@@ -1,7 +1,8 @@
 """What a picture of a network shows: boxes of nodes, and the tensors between them.
 
-Left out are constants, what is computed from constants alone, the arithmetic of sizes, and what nothing reads. A chain
-of nodes that only pass channels on (batch norm, activation, pooling, reshape) shares the box of the node before it.
+Left out are constants, the arithmetic of sizes and all else that no number of an input goes into, and what nothing
+reads. A chain of nodes that only pass channels on (batch norm, activation, pooling, reshape) shares the box of the node
+before it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 from onnx_attnprune.axes import ids_of
 from onnx_attnprune.graph import Node
-from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.grouping import GRAPH_INPUT, GRAPH_OUTPUT, Analysis
 from onnx_attnprune.report.inspection.model import Inspection
 
 
@@ -84,10 +85,15 @@ class _Drawing:
                 self.readers[name] = self.readers.get(name, 0) + 1
 
     def _shown(self, nodes: Sequence[Node]) -> Iterator[Node]:
-        """The nodes that a picture shows, in their order."""
+        """The nodes between the inputs and the outputs of the graph, in their order."""
+        fed = {i.name for i in self.analysis.graph.inputs}
+        fed.update(value.name for node in nodes for body in node.subgraphs for value in body.input)
+        for node in nodes:
+            if not fed.isdisjoint(self.reading[id(node)]) and not self._is_plumbing(node):
+                fed.update(node.outputs)
         wanted, shown = set(self.outputs), []
         for node in reversed(nodes):
-            if not wanted.isdisjoint(node.outputs) and not self._is_plumbing(node):
+            if any(name in wanted and name in fed for name in node.outputs):
                 shown.append(node)
                 wanted.update(self.reading[id(node)])
         return reversed(shown)
@@ -103,8 +109,9 @@ class _Drawing:
         """Chain the nodes, then read off boxes and wires; the graph's inputs and outputs are boxes too."""
         obstacles: dict[str, list[int]] = {}
         for place, one in enumerate(self.found.obstacles):
-            for name in one.nodes:
-                obstacles.setdefault(name, []).append(place)
+            if one.why not in (GRAPH_INPUT, GRAPH_OUTPUT):  # these name tensors
+                for name in one.nodes:
+                    obstacles.setdefault(name, []).append(place)
         for node in self.nodes:
             self._place(node, tuple(obstacles.get(node.name, ())))
         boxes = [self._box(chain) for chain in self.chains]

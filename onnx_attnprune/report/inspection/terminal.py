@@ -94,8 +94,8 @@ def _shares(found: Inspection) -> Table:
         ("parameters", found.parameters),
         (f"MACs{shape_text(list(found.shapes.values()))}", found.macs),
     ):
-        left = f"{_share(share.half, share.all):.1%}"
-        table.add_row(name, f"{share.all:,}", f"{share.share:.1%}", left)
+        shares = (f"{share.share:.1%}", f"{_share(share.half, share.all):.1%}") if share.all else ("", "")
+        table.add_row(name, f"{share.all:,}" if share.all else "not known", *shares)
     return table
 
 
@@ -106,10 +106,9 @@ def _obstacle(number: int, one: Obstacle, found: Inspection, width: int) -> Rend
     grid.add_column(overflow="fold")
     grid.add_row(f"{number}.", Text(_title(one), style="bold"))
     grid.add_row("", _holds(one, found))
-    if one.tensor:
-        grid.add_row("", f"for example {one.tensor}" + (f", kept by {one.nodes[0]}" if one.nodes[0] else ""))
-    elif one.nodes and one.nodes[0]:
-        grid.add_row("", f"for example {one.nodes[0]}")
+    if one.tensor or one.node:
+        both = f"{one.tensor}, kept by {one.node}" if one.tensor and one.node else one.tensor or one.node
+        grid.add_row("", f"for example {both}")
     if one.hint:
         grid.add_row("", Text(one.hint, style="green"))
     return grid

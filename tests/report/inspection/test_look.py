@@ -1,0 +1,188 @@
+"""Costs against the surgery, obstacles against their definition, and what a picture shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from onnx_attnprune import surgery
+from onnx_attnprune.axes import Reason
+from onnx_attnprune.graph import Graph, parameter_count
+from onnx_attnprune.grouping import Analysis, alive_of, analyze
+from onnx_attnprune.report.inspection import Inspection, Obstacle, look
+from onnx_attnprune.report.inspection.hints import hint_for
+from onnx_attnprune.report.inspection.scene import scene
+from tests.oracle import parse
+
+# A residual sum, a bias that two convolutions share, a grouped convolution, a concat, a flatten.
+NET = """g (float[N,3,6,5] x) => (float[N,11] y)
+<float[8,3,3,3] w1, float[8,8,1,1] w2, float[8] b, float[12,4,1,1] w3, float[7,20,1,1] w4, float[11,210] w5,
+ float[11] b5>
+{ a = Conv <pads = [1,1,1,1]> (x, w1, b)
+  r = Relu (a)
+  c = Conv (r, w2, b)
+  s = Add (r, c)
+  d = Conv <group = 2> (s, w3)
+  e = Concat <axis = 1> (d, r)
+  f = Conv (e, w4)
+  h = Flatten (f)
+  y = Gemm <transB = 1> (h, w5, b5) }"""
+# Two heads of five: the norm keeps the width of 10 that the stream has.
+HEADS = """g (float[N,6,10] x) => (float[N,6,10] y)
+<float[10] scale, float[10] shift, float[10,14] wq, float[10,14] wk, float[10,14] wv, float[14,10] wo,
+ int64[4] cut = {0, 0, 2, 7}, int64[3] back = {0, 0, 14}>
+{ n = LayerNormalization (x, scale, shift)
+  q0 = MatMul (n, wq) q1 = Reshape (q0, cut) q = Transpose <perm = [0, 2, 1, 3]> (q1)
+  k0 = MatMul (n, wk) k1 = Reshape (k0, cut) k = Transpose <perm = [0, 2, 3, 1]> (k1)
+  v0 = MatMul (n, wv) v1 = Reshape (v0, cut) v = Transpose <perm = [0, 2, 1, 3]> (v1)
+  a = MatMul (q, k) p = Softmax (a) o = MatMul (p, v)
+  t = Transpose <perm = [0, 2, 1, 3]> (o) u = Reshape (t, back)
+  z = MatMul (u, wo)
+  y = Add (x, z) }"""
+
+
+def looked(model: ModelProto) -> tuple[Analysis, Inspection]:
+    analysis = analyze(Graph(model))
+    return analysis, look(analysis, {}, model="in.onnx", shapes={})
+
+
+def by_reason(found: Inspection) -> dict[tuple[str, str], Obstacle]:
+    return {(o.why, o.op): o for o in found.obstacles}
+
+
+@pytest.mark.parametrize("text", [NET, HEADS])
+def test_costs_are_what_the_surgery_saves(text: str) -> None:
+    model = parse(text)
+    analysis, found = looked(model)
+    assert len(found.groups) > 2
+    for group, cost in zip(analysis.groups, found.groups, strict=True):
+        alive = alive_of(analysis.groups, {group.id: (group.size - 1,)})
+        pruned = surgery.prune(analysis, alive)
+        assert cost.parameters == parameter_count(model) - parameter_count(pruned), cost.name
+        assert cost.macs == analysis.macs({}) - analysis.macs(alive), cost.name
+        assert {(m.tensor, m.axis) for m in cost.members} == {(m.slot.tensor, m.axis) for m in group.members}
+    assert found.parameters.all == parameter_count(model)
+    assert found.macs.all == analysis.macs({})
+
+
+def test_shares() -> None:
+    analysis, found = looked(parse(HEADS))
+    assert found.parameters.prunable == 4 * 140  # not the scale and the shift of the norm
+    assert found.macs.prunable == found.macs.all
+    # Of heads and width only one is halved: of two heads one is left, so half of everything goes.
+    assert found.macs.half == found.macs.all // 2
+    assert found.parameters.half == 20 + 2 * 140
+    assert analysis.kept
+
+
+def test_products_show_their_factors() -> None:
+    _, found = looked(parse(HEADS))
+    assert {g.within for g in found.groups} == {("[2] x 7",), ("2 x [7]",)}
+    _, found = looked(parse(NET))
+    forms = {g.name: g.within for g in found.groups}
+    assert forms["w4"] == ("[7] x 6 x 5",)
+
+
+def test_obstacles_hold_what_they_touch() -> None:
+    model = parse(HEADS)
+    _, found = looked(model)
+    norm = by_reason(found)["normalised over", "LayerNormalization"]
+    assert norm.tensor in ("wq", "wk", "wv")
+    assert (norm.axes, norm.channels) == (4, 40)  # one of each matrix
+    assert norm.parameters == 4 * 140
+    # All but the two products of places: 97 stands for the batch, with 6 places and 2 heads of 7.
+    assert norm.macs == found.macs.all - 2 * 97 * 6 * 6 * 14
+    assert norm.alone == 0  # the input and the output of the graph keep this width too
+
+
+def test_what_one_obstacle_alone_keeps() -> None:
+    text = """g (float[N,3,6,5] x) => (float[N,4,6,5] y) <float[9,3,1,1] w, float[4,9,1,1] v>
+    { h = Conv (x, w) s = Softmax <axis = 1> (h) y = Conv (s, v) }"""
+    _, found = looked(parse(text))
+    one = by_reason(found)["normalised over", "Softmax"]
+    assert (one.axes, one.alone, one.channels, one.parameters) == (2, 2, 18, 27 + 36)
+    assert one.nodes == ("s",)
+    assert one.node == "s"
+    assert "softmax" in one.hint
+
+
+def test_an_axis_that_can_lose_channels_is_no_obstacle() -> None:
+    """The gates of an LSTM stay, but each of them loses units."""
+    text = """g (float[6,N,5] x) => (float[6,N,3] y)
+    <int64[1] one = {1}, float[1,28,5] w, float[1,28,7] r, float[7,3] v>
+    { h4, hs, cs = LSTM <hidden_size = 7> (x, w, r) h = Squeeze (h4, one) y = MatMul (h, v) }"""
+    analysis, found = looked(parse(text))
+    assert [(g.size, g.within) for g in found.groups] == [(7, ("4 x [7]",))]
+    assert {(k.tensor, k.axis) for k in analysis.kept} == {("w", 2), ("v", 1)}
+    assert {o.why for o in found.obstacles} == {"graph input", "graph output"}
+
+
+def test_positions_are_the_last_of_the_obstacles() -> None:
+    """A factor for each place holds more parameters than the others and more MACs than the input, but no channel."""
+    text = """g (float[N,3,8,6] x) => (float[N,4,8,6] y) <float[9,3,1,1] w, float[8,6] places, float[4,9,1,1] v>
+    { h = Conv (x, w) m = Mul (h, places) y = Conv (m, v) }"""
+    _, found = looked(parse(text))
+    assert [o.why for o in found.obstacles] == ["graph output", "graph input", "a position, not a channel"]
+    last = found.obstacles[-1]
+    assert (last.tensor, last.axes, last.parameters, last.macs) == ("places", 2, 48, 97 * 48 * 27)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (Reason("no rule for com.microsoft.nchwc.Conv", "n", "Conv"), "before ONNX Runtime"),
+        (Reason("no rule for Foo", "n", "Foo"), "write a rule"),
+        (Reason("normalised over", "n", "LayerNormalization"), "never cut"),
+        (Reason("normalised over", "n", "Softmax"), "softmax"),
+        (Reason("its size is computed at run time", "n", "Reshape"), "free sizes"),
+        (Reason("something new", "n", "Conv"), ""),
+    ],
+)
+def test_hints(reason: Reason, words: str) -> None:
+    hint = hint_for(reason.why, reason.op)
+    assert words in hint
+    assert bool(words) == bool(hint)
+
+
+# ---------------------------------------------------------------- the picture
+def test_a_residual_block() -> None:
+    analysis, found = looked(parse(NET))
+    shown = scene(analysis, found)
+    names = [" ".join(box.ops) for box in shown.boxes]
+    assert names == ["Conv Relu", "Conv", "Add", "Conv", "Concat", "Conv Flatten", "Gemm", "input", "output"]
+    wires = {(names[w.source], w.source, names[w.target], w.target) for w in shown.wires}
+    assert {(s, t) for _, s, _, t in wires} == {
+        (7, 0),
+        (0, 1),
+        (0, 2),
+        (1, 2),
+        (2, 3),
+        (0, 4),
+        (3, 4),
+        (4, 5),
+        (5, 6),
+        (6, 8),
+    }
+    group = {g.name: k for k, g in enumerate(found.groups)}
+    assert shown.boxes[0].groups == shown.boxes[1].groups == shown.boxes[2].groups != ()
+    assert set(shown.boxes[4].groups) == set(shown.boxes[0].groups) | set(shown.boxes[3].groups)
+    assert shown.boxes[5].groups == (group["w4"],)
+    assert shown.boxes[6].groups == shown.boxes[7].groups == ()
+
+
+def test_obstacles_are_marked_and_stand_alone() -> None:
+    analysis, found = looked(parse(HEADS))
+    shown = scene(analysis, found)
+    marked = {box.ops: [found.obstacles[k].why for k in box.obstacles] for box in shown.boxes if box.obstacles}
+    assert marked == {("LayerNormalization",): ["normalised over"]}
+
+
+def test_sizes_and_what_no_input_reaches_are_left_out() -> None:
+    text = """g (float[N,4,6] x) => (float[N,4,9] y) <float[6,9] w, float[9] b, int64[1] last = {9}>
+    { s = Shape <start = 0, end = 2> (x) l = Concat <axis = 0> (s, last) zeros = ConstantOfShape (l)
+      e = Exp (b) h = MatMul (x, w) g = Add (h, e) k = Add (g, zeros) y = Reshape (k, l) unread = Relu (g) }"""
+    analysis, found = looked(parse(text))
+    shown = scene(analysis, found)
+    assert [box.ops for box in shown.boxes] == [("MatMul", "Add", "Add", "Reshape"), ("input",), ("output",)]
+    assert np.array([(w.source, w.target) for w in shown.wires]).tolist() == [[1, 0], [0, 2]]
