@@ -7,6 +7,7 @@
     │   └── FeedError             3   the model loads, but does not run on the inputs that it was fed
     ├── DataError                 4   evaluation or calibration data that does not fit the model
     ├── NothingToPruneError       5   no channel group, or the settings leave every channel in place
+    │   └── PromiseError          5   a budget or a largest drop that can't be kept
     ├── PlanError                 6   a plan that does not belong to this model
     ├── OutputError               7   the output can't be written
     ├── SelfCheckError            8   the pruned model is not what it must be; nothing was written
@@ -55,6 +56,10 @@ class NothingToPruneError(AttnPruneError):
     """The model has no channel group, or the settings leave every channel in place."""
 
     exit_code = 5
+
+
+class PromiseError(NothingToPruneError):
+    """No choice of channels that the settings allow keeps what was asked for; the message says what could be had."""
 
 
 class PlanError(AttnPruneError):

@@ -10,10 +10,11 @@ import click
 
 from onnx_attnprune import __version__
 from onnx_attnprune.cli.failing import errors_told, printing
-from onnx_attnprune.cli.options import DECIDED, EPILOG, shapes_of, with_options
+from onnx_attnprune.cli.options import AMOUNTS, BUDGETS, DECIDED, EPILOG, shapes_of, with_options
 from onnx_attnprune.errors import SettingsError
 
 if TYPE_CHECKING:
+    from onnx_attnprune.planning import Scope
     from onnx_attnprune.report import Report
 
 
@@ -55,8 +56,9 @@ def _run(options: dict[str, Any]) -> Report:
 
     settings = Settings(
         ratio=_ratio(options),
+        scope=_scope(options),
         layer_ratios=options["layer_ratio"],
-        **{k: options[k] for k in DECIDED if k not in ("ratio", "layer_ratio", "round_to")},
+        **{k: options[k] for k in DECIDED if k not in ("ratio", "scope", "layer_ratio", "round_to")},
     )
     request = Request(
         model=options["model"],
@@ -74,10 +76,19 @@ def _run(options: dict[str, Any]) -> Report:
 
 
 def _ratio(options: dict[str, Any]) -> float | None:
-    if options["ratio"] is None and options["threshold"] is None and options["top_k"] is None:
+    if all(options[name] is None for name in AMOUNTS):
         return 0.3
     ratio: float | None = options["ratio"]
     return ratio
+
+
+def _scope(options: dict[str, Any]) -> Scope:
+    """The scope that was asked for, else the one that measures better (a budget's shares rest on the repair's fit)."""
+    asked: Scope | None = options["scope"]
+    if asked is not None:
+        return asked
+    budget = any(options[name] is not None for name in BUDGETS)
+    return "global" if budget and options["recover"] in ("auto", "least-squares") else "layer"
 
 
 def _show(report: Report, options: dict[str, Any]) -> None:

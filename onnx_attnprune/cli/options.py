@@ -14,8 +14,10 @@ from onnx_attnprune.errors import SettingsError
 CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random")
 RECOVERIES = ("auto", "none", "mean", "least-squares")
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
+BUDGETS = ("target_macs", "target_params", "target_bytes", "max_drop")
+AMOUNTS = ("ratio", "threshold", "top_k", *BUDGETS)
 DECIDED = (
-    "ratio", "threshold", "top_k", "criterion", "scope", "steps", "round_to", "min_channels", "max_ratio", "include",
+    *AMOUNTS, "criterion", "scope", "steps", "round_to", "min_channels", "max_ratio", "include",
     "exclude", "layer_ratio", "attention", "seed",
 )  # fmt: skip  # the options that a plan file has decided already
 _EXAMPLES = """\b
@@ -132,6 +134,22 @@ _DECORATORS = (
         metavar="K",
         help="Instead of a ratio: remove channels that score below the mean of the K best of their group.",
     ),
+    *(
+        click.option(
+            f"--target-{cost}",
+            type=_Number(),
+            metavar="S",
+            help=f"Instead of a ratio: leave at most this share of the {what}.",
+        )
+        for cost, what in (("macs", "multiply-accumulates"), ("params", "parameters"), ("bytes", "file's bytes"))
+    ),
+    click.option(
+        "--max-drop",
+        type=_Number(),
+        metavar="D",
+        help="Instead of a ratio: find the smallest model whose top-1 on --eval falls by at most D (0.01: a point); "
+        "with --calibrate alone, whose largest output agrees with the original's but for D.",
+    ),
     click.option(
         "--criterion",
         type=click.Choice(CRITERIA),
@@ -142,9 +160,8 @@ _DECORATORS = (
     click.option(
         "--scope",
         type=click.Choice(["layer", "global"]),
-        default="layer",
-        show_default=True,
-        help="Take the ratio from every group, or from all channels ranked together.",
+        help="Take the ratio from every group, or from all channels ranked together; with a budget: the same share of "
+        "every group, or by what each costs in error and saves.  [default: layer; with a budget and repair, global]",
     ),
     click.option(
         "--steps",

@@ -13,9 +13,11 @@ from onnx_attnprune.errors import NothingToPruneError
 from onnx_attnprune.evaluate.feeds import with_batch
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import Analysis, alive_of, analyze
+from onnx_attnprune.pipeline.budgets import Budgets
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.source import Shapes, Source
 from onnx_attnprune.planning import Plan, PlannedGroup, Settings, choose, to_json
+from onnx_attnprune.report import Search
 from onnx_attnprune.runtime import preferred_multiple
 
 MULTIPLES = (8, 4, 2, 1)  # that automatic rounding goes down to where larger ones leave every channel in place
@@ -31,47 +33,83 @@ class Work:
     shapes: Shapes
     single: dict[int, BoolArray]
     sample: Shapes
+    search: Search | None = None
 
 
 def choose_channels(request: Request, source: Source, shapes: Shapes, clock: Clock) -> Work:
     """Analyse the model at `shapes` and choose what goes, or take it from a plan file."""
-    with clock.stage("analyse"):
-        analysis = analyze(Graph(source.model), shapes)
+    budgets = budgets_of(request, source, shapes, clock)
     with clock.stage("plan"):
         if source.plan is not None:
-            plan = source.plan.checked(analysis, source.digest)
+            plan = source.plan.checked(budgets.analysis, source.digest)
         else:
-            plan = _planned(analysis, request, source, shapes, clock.tell)
-        alive = alive_of(analysis.groups, plan.removed)
+            plan = _planned(budgets, clock.tell)
+    return work_of(budgets, plan)
+
+
+def budgets_of(request: Request, source: Source, shapes: Shapes, clock: Clock) -> Budgets:
+    """The analysis of the model at `shapes`, and the budgets that go with it."""
+    with clock.stage("analyse"):
+        analysis = analyze(Graph(source.model), shapes)
     single = one_sample_masks(analysis, source, shapes)
     sample = shapes if single is None else with_batch(source.specs, shapes, source.free, 1)
-    return Work(analysis, plan, alive, shapes, single or {}, sample)
+    return Budgets(request, source, analysis, shapes, single or {}, sample, clock.tell)
 
 
-def _planned(analysis: Analysis, request: Request, source: Source, shapes: Shapes, tell: Tell) -> Plan:
-    """A new plan; where automatic rounding would leave every channel in place, one with smaller multiples."""
+def work_of(budgets: Budgets, plan: Plan, search: Search | None = None) -> Work:
+    """A plan with what goes with it."""
+    alive = alive_of(budgets.analysis.groups, plan.removed)
+    return Work(budgets.analysis, plan, alive, dict(budgets.shapes), dict(budgets.single), budgets.sample, search)
+
+
+def multiples(request: Request, analysis: Analysis) -> list[int]:
+    """What kept counts may be multiples of, the best first; smaller ones are for where those don't do."""
     liked = request.round_to or preferred_multiple(request.provider)
-    multiples = [liked, *(m for m in MULTIPLES if m < liked and not request.round_to and analysis.groups)]
-    for multiple in multiples:
+    return [liked, *(m for m in MULTIPLES if m < liked and not request.round_to and analysis.groups)]
+
+
+def _planned(budgets: Budgets, tell: Tell) -> Plan:
+    """A new plan; where automatic rounding would leave every channel in place, one with smaller multiples."""
+    tried = multiples(budgets.request, budgets.analysis)
+    for multiple in tried:
         try:
-            plan = make_plan(analysis, replace(request.settings, round_to=multiple), source.digest, shapes, tell)
+            plan = _at_multiple(budgets, replace(budgets.request.settings, round_to=multiple), tell)
         except NothingToPruneError:
-            if multiple == multiples[-1]:
+            if multiple == tried[-1]:
                 raise
         else:
-            if multiple == liked:
+            if multiple == tried[0]:
                 return plan
-            note = f"multiples of {liked} would leave every channel in place: rounded to multiples of {multiple}"
+            why = "would leave every channel in place" if budgets.request.settings.target is None else "leave too much"
+            note = f"multiples of {tried[0]} {why}: rounded to multiples of {multiple}"
             return replace(plan, notes=(note, *plan.notes))
     raise AssertionError("the last multiple is either chosen or raises")
 
 
-def make_plan(analysis: Analysis, settings: Settings, digest: str, shapes: Shapes, tell: Tell = lambda _: None) -> Plan:
+def _at_multiple(budgets: Budgets, settings: Settings, tell: Tell) -> Plan:
+    """A plan with the settings; one that keeps their target, where they have one."""
+    analysis, digest, shapes = budgets.analysis, budgets.source.digest, budgets.shapes
+    if settings.target is None:
+        return make_plan(analysis, settings, digest, shapes, tell)
+    aim = settings.target[1]
+    while True:
+        plan = make_plan(analysis, settings, digest, shapes, tell, budgets.kept(settings, aim))
+        over = budgets.over(settings, plan.removed)
+        if over <= 0:
+            return plan
+        aim -= over + 1e-6  # later stages may have chosen other channels; ends where no choice leaves so little
+
+
+def make_plan(
+    analysis: Analysis, settings: Settings, digest: str, shapes: Shapes, tell: Tell = lambda _: None,
+    decided: Mapping[int, int] | None = None,
+) -> Plan:  # fmt: skip  # two lines
     """Score and choose: the plan for the model file with the hash `digest`, analysed at `shapes`.
 
-    Raises NothingToPruneError where nothing can go, SettingsError for patterns that match nothing.
+    decided: how many channels each group keeps, where a budget has said so. Raises NothingToPruneError where nothing
+    can go, SettingsError for patterns that match nothing.
     """
-    choice = choose(analysis, settings, tell)
+    choice = choose(analysis, settings, tell, decided)
     groups = tuple(
         PlannedGroup(g.id, g.name, g.size, choice.removed.get(g.id, ()), tuple(map(float, choice.scores[g.id])))
         for g in analysis.groups

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from onnx_attnprune import surgery
-from onnx_attnprune.errors import FeedError, NothingToPruneError
+from onnx_attnprune.errors import FeedError, NothingToPruneError, PromiseError, SelfCheckError
 from onnx_attnprune.evaluate.feeds import random_feeds, shapes_text
 from onnx_attnprune.evaluate.measure import Given, Setup, accuracy_of, measure, rows
 from onnx_attnprune.evaluate.metrics import Classification
@@ -19,6 +19,7 @@ from onnx_attnprune.graph import ModelProto, as_float32, float_type, index_limit
 from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
 from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
+from onnx_attnprune.pipeline.search import search
 from onnx_attnprune.pipeline.source import Shapes, Source, one_sample, read
 from onnx_attnprune.report import Change, Outputs, Repair, Report, advice, begin, check_outputs
 from onnx_attnprune.report import to_json as report_json
@@ -99,15 +100,17 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
     """Cut, check, repair and write; the weights of neither model are held after this."""
     source, folder = read(request, clock), outputs.folder(output)
     try:
-        work = choose_channels(request, source, source.shapes, clock)
+        work, source = _chosen(request, source, source.shapes, clock, folder)
         pruned, check = _cut(source, work, clock, folder)
+    except PromiseError:
+        raise
     except (FeedError, NothingToPruneError):
         if one_sample(source) == source.shapes:
             raise
         # Some models state a free batch, but hold shapes that were computed for a single sample.
-        work = choose_channels(request, source, one_sample(source), clock)
+        work, source = _chosen(request, source, one_sample(source), clock, folder)
         pruned, check = _cut(source, work, clock, folder)
-    report = replace(_begin(request, work), self_check=check)
+    report = replace(_begin(request, work), self_check=check, search=work.search)
     given = Given(
         source.specs, _check_shapes(work), work.sample, index_limits(work.analysis.graph), source.data,
         str(request.evaluation),
@@ -122,6 +125,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
     with clock.stage("write"):
         staged, size = outputs.put_model(recovery.model, output)
         _put_plan(request, work, outputs)
+    _hold(request, report.parameters.before, parameter_count(recovery.model), source.bytes, size)
     original = request.model
     if check.in_float32:
         original, staged = _as_float32(source.model, recovery.model, folder)
@@ -132,6 +136,24 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         repair=Repair(recovery.method, recovery.consumers, recovery.compensated, recovery.notes),
     )
     return _Written(report, original, staged, given, setup, unrepaired)
+
+
+def _chosen(request: Request, source: Source, shapes: Shapes, clock: Clock, folder: Path) -> tuple[Work, Source]:
+    """What goes, and the samples that the repair may look at."""
+    if request.settings.max_drop is not None and source.plan is None:
+        return search(request, source, shapes, clock, folder)
+    return choose_channels(request, source, shapes, clock), source
+
+
+def _hold(request: Request, parameters: int, left: int, bytes_: int, size: int) -> None:
+    """Raise SelfCheckError where the result, repaired and written, breaks a target that the plan kept."""
+    target = None if request.from_plan is not None else request.settings.target
+    shares = {"params": left / max(parameters, 1), "bytes": size / max(bytes_, 1)}
+    if target is not None and shares.get(target[0], 0.0) > target[1]:
+        raise SelfCheckError(
+            f"self-check: {shares[target[0]]:.4f} of the {target[0]} are left, more than {target[1]:g}; nothing was "
+            "written (please report this)"
+        )
 
 
 def _cut(source: Source, work: Work, clock: Clock, folder: Path) -> tuple[ModelProto, SelfCheck]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from onnx_attnprune.axes import Axis, leaves
 from onnx_attnprune.errors import NothingToPruneError
 from onnx_attnprune.grouping import Analysis, alive_of
-from onnx_attnprune.planning.candidates import Candidate, candidates
+from onnx_attnprune.planning.candidates import Candidate, candidates, granule
 from onnx_attnprune.planning.counts import Quota, kept_counts
 from onnx_attnprune.planning.settings import Settings
 from onnx_attnprune.scoring import FALLBACK, Scores, score
 
 Removed = dict[int, tuple[int, ...]]  # group id -> removed channels
+NONE: Mapping[int, Sequence[int]] = MappingProxyType({})
 _NAMED = 3  # groups that a note names
 
 
@@ -30,11 +32,19 @@ class Choice:
     notes: tuple[str, ...]
 
 
-def choose(analysis: Analysis, settings: Settings, progress: Callable[[str], None] = lambda _: None) -> Choice:
-    """Choose the channels that go. Raises NothingToPruneError where none can, SettingsError for patterns that miss."""
-    if not analysis.groups:
-        raise NothingToPruneError("the model has no channel group that can be pruned" + _biggest_obstacle(analysis))
-    found = candidates(analysis, settings)
+def choose(
+    analysis: Analysis,
+    settings: Settings,
+    progress: Callable[[str], None] = lambda _: None,
+    decided: Mapping[int, int] | None = None,
+) -> Choice:
+    """Choose the channels that go.
+
+    decided: how many channels each group keeps, by its id, where a budget has said so (groups that it leaves out stay
+    whole). Raises NothingToPruneError where none can go, SettingsError for patterns that miss.
+    """
+    refuse_groupless(analysis)
+    found = candidates(analysis, settings) if decided is None else _decided(analysis, settings, decided)
     removed: Removed = {}
     wanted: dict[int, float] = {}
     for step in range(1, settings.steps + 1):
@@ -42,14 +52,17 @@ def choose(analysis: Analysis, settings: Settings, progress: Callable[[str], Non
         scores = score(analysis, settings.criterion, alive_of(analysis.groups, removed), settings.seed)
         # A threshold counts what lies under it once: scores are spread over [0, 1] anew in each stage, so that it would
         # go on removing for ever.
-        if settings.ratio is not None or not wanted:
+        if decided is None and (settings.ratio is not None or not wanted):
             wanted = _wanted(found, scores, settings)
-        kept = kept_counts([_quota(c, wanted[c.group.id], settings, removed) for c in found])
+        if decided is None:
+            kept = kept_counts([quota(c, wanted[c.group.id], settings, removed) for c in found])
+        else:
+            kept = [decided[c.group.id] for c in found]
         for c, final in zip(found, kept, strict=True):
             size = c.group.size
             now = max(final, round(size * (final / size) ** (step / settings.steps)))
             gone = max(size - now, len(removed.get(c.group.id, ())))
-            removed[c.group.id] = _lowest(scores.normalized[c.group.id], gone)
+            removed[c.group.id] = lowest(scores.normalized[c.group.id], gone)
     removed = {k: v for k, v in removed.items() if v}
     for group in emptied(analysis, removed):
         del removed[group]
@@ -58,12 +71,30 @@ def choose(analysis: Analysis, settings: Settings, progress: Callable[[str], Non
     return Choice(removed, scores.normalized, tuple(_notes(found, wanted, removed, scores, settings)))
 
 
-def _lowest(scores: NDArray[np.float64], count: int) -> tuple[int, ...]:
+def _decided(analysis: Analysis, settings: Settings, decided: Mapping[int, int]) -> list[Candidate]:
+    return [
+        Candidate(g, 1 - decided[g.id] / g.size, True, granule(analysis, g, settings.round_to))
+        for g in analysis.groups
+        if g.id in decided
+    ]
+
+
+def refuse_groupless(analysis: Analysis) -> None:
+    """Raise NothingToPruneError for a model without any channel group, with one of the reasons."""
+    if not analysis.groups:
+        raise NothingToPruneError("the model has no channel group that can be pruned" + _biggest_obstacle(analysis))
+
+
+def lowest(scores: NDArray[np.float64], count: int) -> tuple[int, ...]:
+    """The `count` channels that score lowest, in ascending order; of equal ones the first."""
     return tuple(sorted(np.argsort(scores, kind="stable")[:count].tolist()))
 
 
 # ---------------------------------------------------------------- how many go
-def _quota(candidate: Candidate, wanted: float, settings: Settings, removed: Removed) -> Quota:
+def quota(
+    candidate: Candidate, wanted: float, settings: Settings, removed: Mapping[int, Sequence[int]] = NONE
+) -> Quota:
+    """What the settings ask of one group that is to lose `wanted` channels, after the removals of earlier stages."""
     size = candidate.group.size
     least = max(1, min(size, settings.min_channels), size - math.floor(settings.cap * size + 1e-9))
     gone = len(removed.get(candidate.group.id, ()))
@@ -148,7 +179,9 @@ def _notes(
 ) -> Iterator[str]:
     if scores.fallbacks:
         yield f"scored by {FALLBACK}, for lack of what {scores.criterion} goes by: {_some(scores.fallbacks)}"
-    whole = [c.group.name for c in found if wanted[c.group.id] >= 1 and c.group.id not in removed and c.granule > 1]
+    whole = [
+        c.group.name for c in found if wanted.get(c.group.id, 0) >= 1 and c.group.id not in removed and c.granule > 1
+    ]
     if whole:
         yield f"left whole by rounding to multiples of {settings.round_to} (--round-to 1 cuts them): {_some(whole)}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -13,6 +13,9 @@ from onnx_attnprune.grouping import Group
 
 Scope = Literal["layer", "global"]
 Heads = Literal["auto", "heads", "head-dims", "both", "none"]
+Cost = Literal["macs", "params", "bytes"]
+COSTS: tuple[Cost, ...] = ("macs", "params", "bytes")
+AMOUNTS = ("ratio", "threshold", "top_k", "target_macs", "target_params", "target_bytes", "max_drop")
 SCOPES: tuple[Scope, ...] = ("layer", "global")
 HEADS: tuple[Heads, ...] = ("auto", "heads", "head-dims", "both", "none")
 
@@ -21,9 +24,11 @@ HEADS: tuple[Heads, ...] = ("auto", "heads", "head-dims", "both", "none")
 class Settings:
     """How many channels go, and which may.
 
-    Exactly one of ratio (share of the channels, 0 < ratio < 1), threshold (scores below it go, 0 to 1) and top_k
-    (scores below the mean of the k best of their group go). scope: "layer" takes the ratio from every group, "global"
-    from all channels ranked together. steps: the removal is spread over so many stages with fresh scores before each;
+    Exactly one of ratio (share of the channels, 0 < ratio < 1), threshold (scores below it go, 0 to 1), top_k (scores
+    below the mean of the k best of their group go), target_macs, target_params, target_bytes (share that is left at
+    most, 0 < share < 1) and max_drop (of accuracy, as a share; 0 is none). scope: "layer" takes the same ratio from
+    every group, "global" ranks all channels together or, for a target or a drop, takes from each group by what that
+    costs in error and saves. steps: the removal is spread over so many stages with fresh scores before each;
     a threshold counts on the scores of the first. round_to: kept counts are multiples of it (1: exact counts).
     min_channels: what a group keeps at least. max_ratio: what a group loses at most (None: 0.9 where the scores
     decide, else no bound but min_channels). layer_ratios: (pattern, ratio) pairs that override the ratio.
@@ -33,6 +38,10 @@ class Settings:
     ratio: float | None = 0.3
     threshold: float | None = None
     top_k: int | None = None
+    target_macs: float | None = None
+    target_params: float | None = None
+    target_bytes: float | None = None
+    max_drop: float | None = None
     criterion: str = "attention"
     scope: Scope = "layer"
     steps: int = 1
@@ -46,27 +55,34 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        given = [n for n in ("ratio", "threshold", "top_k") if getattr(self, n) is not None]
+        given = [option(n) for n in AMOUNTS if getattr(self, n) is not None]
         if len(given) != 1:
-            names = ", ".join("--" + n.replace("_", "-") for n in given) or "nothing"
-            raise SettingsError(f"give one of --ratio, --threshold and --top-k (got {names})")
+            known = ", ".join(map(option, AMOUNTS[:-1]))
+            raise SettingsError(f"give one of {known} and {option(AMOUNTS[-1])} (got {', '.join(given) or 'nothing'})")
         for name, ratio in [("--ratio", self.ratio), *((f"--layer-ratio {p}", r) for p, r in self.layer_ratios)]:
             lowest_ok = ratio is None or (ratio > 0 if name == "--ratio" else ratio >= 0)
             if ratio is not None and (not math.isfinite(ratio) or not lowest_ok or ratio >= 1):
                 raise SettingsError(f"{name} {ratio:g}: the share of channels to remove lies between 0 and 1")
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise SettingsError(f"--threshold {self.threshold:g}: scores lie between 0 and 1")
+        for name in ("target_macs", "target_params", "target_bytes"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share < 1:
+                raise SettingsError(f"{option(name)} {share:g}: the share that is left lies between 0 and 1")
+        if self.max_drop is not None and not 0 <= self.max_drop < 1:
+            raise SettingsError(f"--max-drop {self.max_drop:g}: a share of the samples, from 0 up to 1 (0.01: a point)")
         if self.max_ratio is not None and not 0 < self.max_ratio < 1:
             raise SettingsError(f"--max-ratio {self.max_ratio:g}: the share of a group lies between 0 and 1")
         for name in ("top_k", "steps", "round_to", "min_channels"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise SettingsError(f"--{name.replace('_', '-')} {value}: must be at least 1")
-        if self.scope == "global" and self.ratio is None:
-            raise SettingsError("--scope global ranks all channels together, which goes with --ratio only")
-        for name, known in (("scope", SCOPES), ("attention", HEADS)):
-            if getattr(self, name) not in known:
-                raise SettingsError(f"--{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+                raise SettingsError(f"{option(name)} {value}: must be at least 1")
+        if self.scope == "global" and (self.threshold is not None or self.top_k is not None):
+            raise SettingsError("--scope global is for a ratio or a budget, not for a threshold")
+        choices: dict[str, tuple[str, ...]] = {"scope": SCOPES, "attention": HEADS}
+        for setting, values in choices.items():
+            if getattr(self, setting) not in values:
+                raise SettingsError(f"--{setting} {getattr(self, setting)!r} is not one of {', '.join(values)}")
 
     @property
     def cap(self) -> float:
@@ -75,9 +91,25 @@ class Settings:
             return self.max_ratio
         return 1.0 if self.ratio is not None and self.scope == "layer" else 0.9
 
+    @property
+    def target(self) -> tuple[Cost, float] | None:
+        """The cost that a budget limits, and the share of it that may be left; None without such a budget."""
+        shares = {cost: getattr(self, f"target_{cost}") for cost in COSTS}
+        return next(((cost, share) for cost, share in shares.items() if share is not None), None)
+
+    def without_budget(self) -> Settings:
+        """The same settings for a choice whose counts are decided otherwise (their ratio means nothing)."""
+        nothing: dict[str, Any] = dict.fromkeys(AMOUNTS)
+        return replace(self, **{**nothing, "ratio": 0.5})
+
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, as they go into a plan file."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def option(name: str) -> str:
+    """A setting as users give it."""
+    return "--" + name.replace("_", "-")
 
 
 def names_of(group: Group) -> set[str]:

@@ -44,19 +44,29 @@ def refit(
     if calibration is None or not calibration.runs:
         raise SettingsError("least squares needs samples to fit on (--calibrate)")
     jobs, notes = jobs_of(analysis, alive)
-    ridge = RIDGE_FOREIGN if calibration.foreign else RIDGE
-    biases, weights = Biases(pruned), Weights(analysis, alive, pruned)
-    done = 0
     for wave in _waves(jobs):
         moments = gather(analysis.graph.model, list(dict.fromkeys(j.view for j in wave)), calibration)
-        for shared in _by_weight(wave):
-            found = fit(shared[0], pooled([moments[j.view] for j in shared]), ridge)
-            weights.replace([j.consumer for j in shared], found.job.consumer, new_weight(found, weights))
-            for job in shared:
-                biases.add(shift_of(analysis, job.consumer, found.shift[job.consumer.outputs]))
-            done += len(shared)
+        mend(analysis, alive, pruned, wave, moments, ridge_for(calibration))
     total = len(jobs) + len(notes)
-    return Recovery(pruned, f"least squares on {calibration.source}", total, done, tuple(notes))
+    return Recovery(pruned, f"least squares on {calibration.source}", total, len(jobs), tuple(notes))
+
+
+def ridge_for(calibration: Calibration) -> float:
+    """How much a fit on these samples is pulled towards the old weight."""
+    return RIDGE_FOREIGN if calibration.foreign else RIDGE
+
+
+def mend(
+    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, jobs: Sequence[Job],
+    moments: Mapping[View, list[tuple[Moments, Moments]]], ridge: float,
+) -> None:  # fmt: skip  # two lines
+    """Refit some consumers of a pruned model, in place, on the moments of what they read."""
+    biases, weights = Biases(pruned), Weights(analysis, alive, pruned)
+    for shared in _by_weight(jobs):
+        found = fit(shared[0], pooled([moments[j.view] for j in shared]), ridge)
+        weights.replace([j.consumer for j in shared], found.job.consumer, new_weight(found, weights))
+        for job in shared:
+            biases.add(shift_of(analysis, job.consumer, found.shift[job.consumer.outputs]))
 
 
 def _waves(jobs: Sequence[Job]) -> Iterator[list[Job]]:

@@ -41,26 +41,34 @@ def begin(
 
 
 def lost_parameters(analysis: Analysis, cuts: Cuts) -> int:
-    """How many parameters cuts remove: a tensor that its readers are cut from differently becomes several."""
+    """How many parameters cuts remove."""
+    return lost(analysis, cuts, dict.fromkeys(parameter_types(analysis), 1))
+
+
+def lost(analysis: Analysis, cuts: Cuts, worth: Mapping[str, int]) -> int:
+    """What cuts remove, each number of a tensor being worth what `worth` says by its name (nothing where it does not).
+
+    A tensor that its readers are cut from differently becomes several.
+    """
     graph, outputs = analysis.graph, {o.name for o in analysis.graph.outputs}
-    counted = parameter_types(analysis)
-    lost = sum(
-        math.prod(graph.constants[name].dims) - _left(graph.constants[name].dims, removed)
+    gone = sum(
+        worth[name] * (math.prod(graph.constants[name].dims) - _left(graph.constants[name].dims, removed))
         for name, removed in cuts.whole.items()
-        if name in counted
+        if name in worth
     )
     copies: dict[str, list[Removed]] = {}
     for use in cuts.uses:
         copies.setdefault(use.tensor, []).append(use.removed)
     for name, removals in copies.items():
-        if name not in counted:
+        if name not in worth:
             continue
         constant = graph.constants[name]
         unread = len(removals) == len(graph.readers[name]) + (name in outputs)
         if unread and constant.is_initializer:
-            lost += constant.count
-        lost -= sum(_left(constant.dims, dict(r)) for r in {tuple(sorted(r.items())) for r in removals})
-    return lost
+            gone += worth[name] * constant.count
+        different = {tuple(sorted(r.items())) for r in removals}
+        gone -= worth[name] * sum(_left(constant.dims, dict(r)) for r in different)
+    return gone
 
 
 def parameter_types(analysis: Analysis) -> set[str]:

@@ -58,6 +58,35 @@ class Repair:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """One point of a search: shares of MACs and channels that were left, and the drop of accuracy after repair.
+
+    confirmed: the drop on samples that the search did not look at; None where there were too few to set some aside.
+    """
+
+    macs: float
+    channels: float
+    drop: float
+    confirmed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The search for the smallest model that loses no more than `limit`.
+
+    measure: what the drop is one of. samples, confirming: how many samples it was measured on in the search, and after
+    it (0: on none that the search had not seen). trials: in the order in which they were tried. chosen: the one taken.
+    """
+
+    limit: float
+    measure: str
+    samples: int
+    confirming: int
+    trials: tuple[Trial, ...]
+    chosen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """Seconds of wall time that a stage of the run took."""
 
@@ -94,6 +123,7 @@ class Report:
     stages: tuple[Stage, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    search: Search | None = None
 
     @property
     def seconds(self) -> float:

@@ -15,7 +15,7 @@ from onnx_attnprune.evaluate.equivalence import Difference
 from onnx_attnprune.evaluate.latency import Latency
 from onnx_attnprune.evaluate.measure import Accuracy, Drift, Speed
 from onnx_attnprune.evaluate.metrics import Classification
-from onnx_attnprune.report.model import Change, Repair, Report
+from onnx_attnprune.report.model import Change, Repair, Report, Search
 
 MOST_GROUPS, MOST_REASONS, MOST_NOTES = 12, 6, 4
 FEWEST_FOR_AGREEMENT = 16  # rows; of fewer a share says nothing
@@ -31,6 +31,9 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     yield from block("channel groups", _groups(report, width))
     if report.kept:
         yield from block("kept whole", _kept(report, width))
+    if report.search is not None:
+        title = f"search: {report.search.measure} may drop by {report.search.limit:g}"
+        yield from block(title, _search(report.search))
     yield from block("result", _result(report))
     if report.self_check is not None:
         check = report.self_check
@@ -124,6 +127,19 @@ def fold(name: str, width: int) -> str:
             lines.append(indent)
         lines[-1] += part
     return "\n".join(lines)
+
+
+def _search(search: Search) -> Table:
+    confirmed = (f"on {search.confirming:,} more",) if search.confirming else ()
+    table = table_of("tried", "MACs left", "channels left", f"drop on {search.samples:,}", *confirmed, "")
+    for k, trial in enumerate(search.trials):
+        drops = [f"{trial.drop:+.4f}"] + ([f"{trial.confirmed:+.4f}"] if trial.confirmed is not None else [])
+        over = trial.drop > search.limit + 1e-9  # room for rounding, as in the search
+        said = "taken" if k == search.chosen else "too much" if over else ""
+        if trial.confirmed is not None and trial.confirmed > search.limit + 1e-9 and not over:
+            said = "not confirmed"
+        table.add_row(f"{k + 1}", f"{trial.macs:.1%}", f"{trial.channels:.1%}", *drops, said)
+    return table
 
 
 def _result(report: Report) -> Table:

@@ -10,11 +10,11 @@ import numpy as np
 
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis
-from onnx_attnprune.scoring.blocks import Block, Blocks
+from onnx_attnprune.scoring.blocks import Block, Blocks, owners
 from onnx_attnprune.scoring.criteria import CRITERIA, Criterion, criterion
 from onnx_attnprune.scoring.weights import Floats
 
-__all__ = ["CRITERIA", "DEFAULT", "FALLBACK", "Block", "Criterion", "Scores", "criterion", "score"]
+__all__ = ["CRITERIA", "DEFAULT", "FALLBACK", "Block", "Criterion", "Scores", "criterion", "owners", "score"]
 
 DEFAULT = "attention"
 FALLBACK = "l2"

@@ -1,0 +1,168 @@
+"""Budgets of a run: what a choice of channels leaves of a cost, and the choice that leaves as much as allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from onnx_attnprune import surgery
+from onnx_attnprune.axes import BoolArray
+from onnx_attnprune.errors import ModelError
+from onnx_attnprune.graph import parameter_count
+from onnx_attnprune.grouping import Analysis, alive_of
+from onnx_attnprune.pipeline.request import Request, Tell
+from onnx_attnprune.pipeline.samples import calibration_of
+from onnx_attnprune.pipeline.source import Shapes, Source
+from onnx_attnprune.planning import (
+    Kept,
+    Losses,
+    Path,
+    Settings,
+    Term,
+    Uniform,
+    allocate,
+    first_within,
+    grown,
+    mac_terms,
+    option,
+    refuse_groupless,
+    removed_by,
+    weight_terms,
+)
+from onnx_attnprune.recovery import consumers_of, losses_of
+from onnx_attnprune.report import lost, parameter_types
+from onnx_attnprune.scoring import Scores, score
+
+Alive = Mapping[int, BoolArray]
+PROBED_MACS, FEWEST, MOST = 1_000_000_000_000, 8, 128  # that measuring all groups may cost; samples for it
+ALLOWANCE = 64  # bytes of a new tensor's name and header
+BACK = 16  # points of a path that the room left over is looked for in
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """The budgets of one model, analysed at `shapes`; `single`: masks under which a run is one sample, of `sample`."""
+
+    request: Request
+    source: Source
+    analysis: Analysis
+    shapes: Shapes
+    single: Alive
+    sample: Shapes
+    tell: Tell
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The importance of every channel of the unpruned model."""
+        settings = self.request.settings
+        return score(self.analysis, settings.criterion, {}, settings.seed)
+
+    @cached_property
+    def losses(self) -> Losses:
+        """What removal costs in each group, on calibration samples."""
+        normalized = self.scores.normalized
+        order = {k: np.argsort(s, kind="stable") for k, s in normalized.items()}
+        calibration = calibration_of(self.request, self.source, self.analysis, self.shapes, self.sample)
+        macs = max(self.analysis.macs(self.single) * len(self.analysis.groups), 1)
+        samples = min(max(PROBED_MACS // macs, FEWEST), MOST)
+        return Losses(normalized, losses_of(self.analysis, order, calibration, samples, self.tell))
+
+    # ---------------------------------------------------------------- paths
+    def path(self, settings: Settings, cost: str, target: float) -> Path:
+        """Ever smaller choices: the same share of every group, or (scope global) shared out by error against cost.
+
+        A model that does not run on made-up samples tells no error: then it is the same share too.
+        """
+        refuse_groupless(self.analysis)
+        if settings.scope == "layer":
+            return Uniform(self.analysis, settings)
+        try:
+            losses = self.losses
+        except ModelError:
+            if self.request.calibration is not None:
+                raise
+            return Uniform(self.analysis, settings)
+        return allocate(self.analysis, settings, losses, self._terms(cost), target)
+
+    def kept(self, settings: Settings, aim: float) -> Kept:
+        """How many channels each group keeps so that at most `aim` of the settings' target cost is left.
+
+        Raises PromiseError where no choice leaves so little.
+        """
+        assert settings.target is not None
+        cost, target = settings.target
+        path = self.path(settings, cost, target)
+        return self.at(path, cost, aim, f"{option(f'target_{cost}')} {target:g}")
+
+    def at(self, path: Path, cost: str, aim: float, promise: str) -> Kept:
+        """The first choice of a path that leaves at most `aim`, with the room used that its last steps left over."""
+
+        def left(kept: Kept) -> float:
+            return self.left(cost, self.alive(kept))
+
+        point = first_within(path, left, aim, promise)
+        found = path[point]
+        if not isinstance(path, Uniform):
+            for before in reversed(path[max(0, point - BACK) : point]):
+                found = grown(found, before, left, aim)
+        return found
+
+    def over(self, settings: Settings, removed: Mapping[int, Sequence[int]]) -> float:
+        """By how much of the whole cost a removal misses the settings' target (0 or less: it keeps it)."""
+        assert settings.target is not None
+        cost, target = settings.target
+        alive = alive_of(self.analysis.groups, removed)
+        if cost != "bytes":
+            return self.left(cost, alive) - target
+        # New constants for restated sizes count too, and only the cut model tells how many there are.
+        size = surgery.prune(self.analysis, alive).ByteSize() + self._added("bytes", alive)
+        return size / self.source.bytes - target
+
+    # ---------------------------------------------------------------- costs
+    def left(self, cost: str, alive: Alive) -> float:
+        """The share of a cost that is left with only the channels `alive`, what a repair may add included."""
+        before = max(self._whole[cost], 1)
+        if cost == "macs":
+            return self.analysis.macs({**alive, **self.single}) / before
+        gone = lost(self.analysis, surgery.cuts_of(self.analysis, alive), self._worth[cost])
+        return (before - gone + self._added(cost, alive)) / before
+
+    def alive(self, kept: Kept) -> dict[int, BoolArray]:
+        """The masks of a choice."""
+        return alive_of(self.analysis.groups, removed_by(self.analysis, kept, self.scores.normalized))
+
+    @cached_property
+    def _whole(self) -> Mapping[str, int]:
+        model = self.analysis.graph.model
+        return {"macs": self.analysis.macs(self.single), "params": parameter_count(model), "bytes": self.source.bytes}
+
+    @cached_property
+    def _worth(self) -> Mapping[str, Mapping[str, int]]:
+        """What a number of each constant is worth."""
+        constants = self.analysis.graph.constants
+        return {
+            "params": dict.fromkeys(parameter_types(self.analysis), 1),
+            "bytes": {name: c.array().itemsize for name, c in constants.items() if c.dims},
+        }
+
+    def _terms(self, cost: str) -> list[Term]:
+        if cost == "macs":
+            return mac_terms(self.analysis)
+        return weight_terms(self.analysis, self._worth[cost])
+
+    def _added(self, cost: str, alive: Alive) -> int:
+        """What the biases take at most that a repair gives to nodes without one."""
+        if self.request.recover == "none":
+            return 0
+        total = 0
+        for consumer in consumers_of(self.analysis, alive):
+            place, inputs = consumer.linear.bias, consumer.node.inputs
+            if place is None or place >= len(inputs) or not inputs[place]:
+                count = int(np.count_nonzero(consumer.outputs))
+                # An Add of its own takes a node, too, and names three tensors.
+                names = 4 * (len(consumer.node.outputs[0]) + len(consumer.node.name) + 3 * ALLOWANCE)
+                total += count if cost == "params" else count * 8 + names
+        return total

@@ -1,0 +1,29 @@
+"""The samples of a run that a repair is fitted on: the user's, or made-up ones."""
+
+from __future__ import annotations
+
+from onnx_attnprune.evaluate.feeds import with_batch
+from onnx_attnprune.graph import index_limits
+from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.pipeline.request import Request
+from onnx_attnprune.pipeline.source import Shapes, Source
+from onnx_attnprune.recovery import Calibration, Inputs, in_batches, likely_range, procedural
+
+SAMPLES, FEWEST, BATCH = 256, 32, 16
+MACS = 500_000_000_000  # that procedural samples may cost: more than these 256 of a small network need not
+
+
+def calibration_of(request: Request, source: Source, analysis: Analysis, shapes: Shapes, sample: Shapes) -> Calibration:
+    """Samples for a model that was analysed at `shapes`, of which `sample` are those of a single one."""
+    whole_batch = set(source.free) == {s.name for s in source.specs}
+    single = next(iter(sample.values()), (1,))
+    if source.calibration is not None and request.calibration is not None:
+        feeds = {n: a[:SAMPLES] for n, a in source.calibration.feeds.items()}
+        return in_batches(feeds, BATCH if whole_batch else single[0], request.calibration.name)
+    macs = max(analysis.macs({}) // max(next(iter(shapes.values()), (1,))[0], 1), 1)
+    samples = int(min(max(MACS // macs, FEWEST), SAMPLES))
+    batch = min(BATCH, samples) if whole_batch else 1
+    shapes = with_batch(source.specs, source.shapes, source.free, batch) if whole_batch else sample
+    limits = index_limits(analysis.graph)
+    inputs = Inputs(shapes, {s.name: s.dtype for s in source.specs}, limits, batch if whole_batch else 1)
+    return procedural(inputs, samples, likely_range(analysis, inputs))

@@ -1,0 +1,158 @@
+"""Budgets and the search for the largest cut, from file to file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import Result
+
+from onnx_attnprune.errors import PromiseError
+from onnx_attnprune.graph import Graph
+from onnx_attnprune.grouping import analyze
+from onnx_attnprune.pipeline.search import _chosen
+from onnx_attnprune.report import Trial
+from tests.oracle import parse
+from tests.small import cnn, files, labelled, run, saved
+
+
+def wide() -> onnx.ModelProto:
+    """Three convolutions without biases, so that a repair has to add some."""
+    return parse(
+        """g (float[N, 3, 12, 10] x) => (float[N, 7] y)
+        <float[24, 3, 3, 3] w1, float[40, 24, 3, 3] w2, float[56, 40, 1, 1] w3, float[7, 56] w4>
+        { a = Conv <pads = [1, 1, 1, 1]> (x, w1)
+          r = Relu (a)
+          c = Conv <pads = [1, 1, 1, 1]> (r, w2)
+          s = Relu (c)
+          d = Conv (s, w3)
+          t = Relu (d)
+          p = GlobalAveragePool (t)
+          f = Flatten (p)
+          y = Gemm <transB = 1> (f, w4) }"""
+    )
+
+
+def answers(model: onnx.ModelProto, folder: Path, samples: int) -> Path:
+    """Samples labelled with what the model says."""
+    import onnxruntime as ort
+
+    x = np.random.default_rng(3).standard_normal((samples, 3, 12, 10)).astype(np.float32)
+    y = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    return labelled(folder, x=x, labels=np.asarray(y).argmax(1))
+
+
+def report(done: Result) -> dict[str, Any]:
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("cost", ["macs", "params", "bytes"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("target", [0.73, 0.31])
+def test_a_target_is_kept(tmp_path: Path, cost: str, scope: str, target: float) -> None:
+    path, out, shape = saved(wide(), tmp_path), tmp_path / "out.onnx", {"x": (1, 3, 12, 10)}
+    given = [f"--target-{cost}", target, "--scope", scope, "--round-to", 2]
+    found = report(run(path, out, "--json", *given, "--plan", tmp_path / "plan.json"))
+    one, two = onnx.load(path), onnx.load(out)
+    share = {
+        "macs": analyze(Graph(two), shape).macs({}) / analyze(Graph(one), shape).macs({}),
+        "params": sum(np.prod(t.dims) for t in two.graph.initializer if t.data_type == 1)
+        / sum(np.prod(t.dims) for t in one.graph.initializer),
+        "bytes": out.stat().st_size / path.stat().st_size,
+    }[cost]
+    assert target - 0.2 < share <= target
+    assert found["settings"][f"target_{cost}"] == target
+    assert found["repair"]["compensated"] == 3
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["settings"][f"target_{cost}"] == target
+    assert all((g["size"] - len(g["removed"])) % 2 == 0 for g in plan["groups"])
+
+
+def test_a_target_in_stages_and_dry(tmp_path: Path) -> None:
+    path = saved(wide(), tmp_path)
+    found = report(run(path, "--dry-run", "--json", "--target-macs", 0.5, "--steps", 3, "--recover", "none"))
+    assert found["macs"]["after"] <= 0.5 * found["macs"]["before"]
+    assert found["settings"]["scope"] == "layer"  # no repair, no errors to share by
+    assert files(tmp_path) == {"in.onnx"}
+
+
+def test_smaller_multiples_where_those_of_the_cpu_can_not_keep_it(tmp_path: Path) -> None:
+    found = report(run(saved(cnn(), tmp_path), "--dry-run", "--json", "--target-macs", 0.05, "--max-ratio", 0.95))
+    assert found["macs"]["after"] <= 0.05 * found["macs"]["before"]
+    assert any("leave too much: rounded to multiples of" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        (["--target-macs", 0.001], 5, "--target-macs 0.001 can't be kept: the smallest model that the settings allow"),
+        (["--target-macs", 1], 2, "--target-macs 1: the share that is left"),
+        (["--target-bytes", "nan"], 2, "--target-bytes nan"),
+        (["--target-macs", 0.5, "--ratio", 0.5], 2, "got --ratio, --target-macs"),
+        (["--max-drop", -0.1], 2, "--max-drop -0.1"),
+        (["--max-drop", 0.1], 2, "--max-drop needs samples"),
+        (["--max-drop", 0.1, "--dry-run"], 2, "can't be had with --dry-run"),
+        (["--from-plan", "p.json", "--target-params", 0.5], 2, "leave out --target-params"),
+    ],
+)
+def test_what_can_not_be_promised(tmp_path: Path, given: list[object], code: int, said: str) -> None:
+    done = run(saved(cnn(), tmp_path), tmp_path / "out.onnx", *given)
+    assert done.exit_code == code
+    assert said in done.stderr
+    assert files(tmp_path) == {"in.onnx"}
+
+
+# ---------------------------------------------------------------- --max-drop
+def test_the_largest_cut_that_loses_no_more(tmp_path: Path) -> None:
+    model = wide()
+    path, data = saved(model, tmp_path), answers(model, tmp_path, 1200)
+    given = ["--max-drop", 0.1, "--eval", data, "--round-to", 4, "--json", "--report", tmp_path / "r.json"]
+    found = report(run(path, tmp_path / "out.onnx", *given))
+    search, accuracy = found["search"], found["accuracy"]
+    taken = search["trials"][search["chosen"]]
+    assert (search["samples"], search["confirming"], search["measure"]) == (600, 600, "top-1")
+    assert 1 < len(search["trials"]) <= 7
+    assert taken["drop"] <= 0.1
+    assert taken["confirmed"] <= 0.1
+    assert accuracy["before"]["top1"] - accuracy["after"]["top1"] == pytest.approx(
+        (taken["drop"] + taken["confirmed"]) / 2, abs=0.002
+    )
+    held = [t["macs"] for t in search["trials"] if t["drop"] <= 0.1 and t["confirmed"] <= 0.1]
+    assert taken["macs"] == min(held) < 1
+    assert any("confirmed on 600 that the search did not see" in n for n in found["notes"])
+
+
+def test_agreement_where_there_are_no_labels(tmp_path: Path) -> None:
+    path, data = saved(wide(), tmp_path), labelled(tmp_path, 80, labels=None)
+    done = run(path, tmp_path / "out.onnx", "--max-drop", 0.3, "--calibrate", data)
+    assert done.exit_code == 0, done.output
+    flat = " ".join(done.stdout.split())
+    assert "search: agreement with the original's largest output may drop by 0.3" in flat
+    assert "same 20 samples: the drop on others may be larger" in flat
+    assert "least squares on 48 samples of data.npz" in flat  # of the other 60, whole batches
+
+
+def test_a_drop_that_can_not_be_kept_says_what_could(tmp_path: Path) -> None:
+    model = wide()
+    path, data = saved(model, tmp_path), answers(model, tmp_path, 300)
+    given = ["--max-drop", 0, "--eval", data, "--recover", "none", "--criterion", "random", "--round-to", 4]
+    done = run(path, tmp_path / "out.onnx", *given)
+    assert done.exit_code == 5
+    assert "--max-drop 0 can't be kept: at " in done.stderr
+    assert "accuracy drops by 0." in done.stderr
+    assert files(tmp_path) == {"in.onnx", "data.npz"}
+
+
+def test_a_choice_has_to_be_confirmed() -> None:
+    trials = [Trial(0.5, 0.7, 0.03, 0.0), Trial(0.75, 0.9, 0.01, 0.01), Trial(0.6, 0.8, 0.01, 0.02)]
+    assert _chosen(trials, 0.02) == 2
+    assert _chosen(trials, 0.01) == 1
+    with pytest.raises(PromiseError, match=r"at 75\.0% of the MACs \(90\.0% of the channels\).* drops by 0\.0100"):
+        _chosen(trials, 0.005)
+    assert _chosen([Trial(0.5, 0.7, 0.93 - 0.91, None)], 0.02) == 0
