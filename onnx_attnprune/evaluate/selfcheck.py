@@ -98,7 +98,7 @@ def check_equivalence(
     if is_quantised(original):
         return _passed(_on_even_scales(original, pruned, feeds, check, folder))
     check = _beside_own_noise(original, reference, feeds, check, folder)
-    if not within(check.differences, check.tolerance) and (chosen_by := selected_by(original)):
+    if not within(check.differences, check.tolerance) and (chosen_by := selected_by(original, pruned)):
         check = _before_selection(original, pruned, chosen_by, feeds, check)
     return _passed(check)
 
@@ -113,7 +113,7 @@ def _before_selection(
     reference, got = (
         Session(with_outputs(m, names), optimisation=Optimisation.NONE).run(feeds, names) for m in (original, pruned)
     )
-    told = f"{check.inputs}, compared where TopK and NonMaxSuppression select (scores tie there)"
+    told = f"{check.inputs}, compared at what TopK and NonMaxSuppression select by (scores tie there)"
     return replace(check, differences=compare(names, reference, got), tolerance=check.tolerance, inputs=told)
 
 

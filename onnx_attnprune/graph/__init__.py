@@ -36,18 +36,18 @@ from onnx_attnprune.graph.model import (
     Node,
     Signature,
     all_tensors,
-    bodies_of,
     constant_tensor,
     named_size,
     names_read,
-    nodes_of,
 )
+from onnx_attnprune.graph.naming import FreshNames, bodies_of, nodes_of
 from onnx_attnprune.graph.reading import external_files, in_order, inline_functions, parse_model, read_model, sha256
 from onnx_attnprune.graph.writing import check_writable, pieces, serialized, write_bytes, write_model
 
 __all__ = [
     "DEFAULT_DOMAINS",
     "Constant",
+    "FreshNames",
     "Graph",
     "ModelProto",
     "Node",

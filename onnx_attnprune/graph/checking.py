@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnx_attnprune.graph.model import Graph, Node, Signature, _graphs_of, _signature, all_tensors, bodies_of, nodes_of
+from onnx_attnprune.graph.model import Graph, Node, Signature, _signature, all_tensors
+from onnx_attnprune.graph.naming import bodies_of, graphs_of, nodes_of
 
 
 def infer_outputs(
@@ -90,16 +91,34 @@ def is_quantised(model: ModelProto) -> bool:
     return any(n.op_type in QUANTISED or n.op_type.startswith("QLinear") for n in nodes_of(model.graph))
 
 
-def selected_by(model: ModelProto) -> list[str]:
-    """The float tensors that operators of the main graph sort or select by, in the order of the graph."""
-    constants = {t.name for t in model.graph.initializer}
-    nodes = [n for n in model.graph.node if n.op_type in ("TopK", "NonMaxSuppression")]
-    names = [x for n in nodes for x in n.input[: 2 if n.op_type == "NonMaxSuppression" else 1] if x not in constants]
-    made_after: set[str] = set()  # behind another selection
-    for node in model.graph.node:
-        if node in nodes or made_after.intersection(node.input):
-            made_after.update(node.output)
-    return [name for name in dict.fromkeys(names) if name not in made_after]
+SELECTING = {"TopK": 1, "NonMaxSuppression": 2}  # operators, and how many of their operands they select by
+
+
+def selected_by(model: ModelProto, cut: ModelProto) -> list[str]:
+    """The tensors that operators of the main graph sort or select by, in the order of the graph.
+
+    Empty where `cut`, the same network with less in it, has lost something of a constant that is read behind such an
+    operator: then what goes into the selection does not tell all.
+    """
+    shapes = {t.name: list(t.dims) for t in cut.graph.initializer}
+    resized = {t.name for t in model.graph.initializer if shapes.get(t.name, list(t.dims)) != list(t.dims)}
+    names: dict[str, None] = {}
+    behind: set[str] = set()
+    for node, other in zip(_named(model), _named(cut), strict=False):
+        selects = SELECTING.get(node.op_type, 0)
+        if behind.intersection(node.input):
+            if resized.intersection(node.input) or list(node.input) != list(other.input):
+                return []
+        elif selects:
+            names.update(dict.fromkeys(node.input[:selects]))
+        if selects or behind.intersection(node.input):
+            behind.update(node.output)
+    return list(names)
+
+
+def _named(model: ModelProto) -> list[NodeProto]:
+    """The nodes of the main graph but those that a cut puts in or may rewrite (constants, chosen sizes)."""
+    return [n for n in model.graph.node if n.op_type != "Constant" and not n.output[0].endswith("_chosen")]
 
 
 def with_even_scales(model: ModelProto) -> ModelProto:
@@ -127,7 +146,7 @@ def _values_of(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
     yield from (*graph.input, *graph.output, *graph.value_info)
     for node in graph.node:
         for a in node.attribute:
-            for body in _graphs_of(a):
+            for body in graphs_of(a):
                 yield from _values_of(body)
 
 

@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_attnprune.errors import ModelError
 from onnx_attnprune.graph.model import Constant, Graph
+from onnx_attnprune.graph.naming import FreshNames
 
 # Element types that are stored as numpy holds them, byte for byte.
 WHOLE_BYTES = {1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 16}
@@ -121,10 +122,15 @@ def add_initializer(model: ModelProto, tensor: TensorProto) -> None:
 
 
 def store_constant(
-    model: ModelProto, graph: Graph, uses: Sequence[tuple[NodeProto, int]], array: NDArray[Any], dtype: int
+    model: ModelProto,
+    graph: Graph,
+    fresh: FreshNames,
+    uses: Sequence[tuple[NodeProto, int]],
+    array: NDArray[Any],
+    dtype: int,
 ) -> None:
     """Give operands (node, place) other values: in the constant that they read where nothing else reads it, else in a
-    fresh one. `graph`: an index of `model`, whose fresh names it keeps."""
+    fresh one. `graph`: an index of `model`."""
     name = uses[0][0].input[uses[0][1]]
     old = graph.constants.get(name)
     tensor = stored_tensor(name, array, dtype)
@@ -135,11 +141,7 @@ def store_constant(
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("value", tensor))
         return
-    fresh = f"{name}_refitted"
-    while fresh in graph.names:
-        fresh += "_"
-    graph.names.add(fresh)
-    tensor.name = fresh
+    tensor.name = fresh.take(f"{name}_refitted")
     add_initializer(model, tensor)
     for node, place in uses:
-        node.input[place] = fresh
+        node.input[place] = tensor.name

@@ -12,6 +12,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnx_attnprune.graph.naming import (
+    FreshNames,
+    bodies_of,
+    defined_names,
+    graphs_of,
+    nodes_of,
+    repeated_names,
+    with_unique_names,
+)
+
 DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
@@ -66,7 +76,7 @@ class Node:
     @property
     def subgraphs(self) -> list[onnx.GraphProto]:
         """The bodies of a control-flow node."""
-        return [g for a in self.proto.attribute for g in _graphs_of(a)]
+        return [g for a in self.proto.attribute for g in graphs_of(a)]
 
 
 def _attribute(a: AttributeProto) -> Any:
@@ -84,38 +94,14 @@ def _attribute(a: AttributeProto) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _graphs_of(a: AttributeProto) -> list[onnx.GraphProto]:
-    if a.type == AttributeProto.GRAPH:
-        return [a.g]
-    return list(a.graphs) if a.type == AttributeProto.GRAPHS else []
-
-
-def nodes_of(graph: onnx.GraphProto) -> Iterator[NodeProto]:
-    """Every node of a graph and of the bodies inside of it."""
-    for node in graph.node:
-        yield node
-        for a in node.attribute:
-            for inner in _graphs_of(a):
-                yield from nodes_of(inner)
-
-
 CONTROL_FLOW = ("If", "Loop", "Scan")
-
-
-def bodies_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and every body inside of it."""
-    yield graph
-    for node in graph.node:
-        for a in node.attribute:
-            for inner in _graphs_of(a):
-                yield from bodies_of(inner)
 
 
 def names_read(node: NodeProto) -> Iterator[str]:
     """Names that a node or a body of it reads."""
     yield from node.input
     for a in node.attribute:
-        for outer in _graphs_of(a):
+        for outer in graphs_of(a):
             for body in bodies_of(outer):
                 yield from (name for inner in body.node for name in inner.input)
                 yield from (v.name for v in body.output)
@@ -128,7 +114,7 @@ def _flattened(graph: onnx.GraphProto) -> Iterator[tuple[NodeProto, bool]]:
         if node.op_type in CONTROL_FLOW and node.domain in DEFAULT_DOMAINS:
             yield node, True
             for a in node.attribute:
-                for body in _graphs_of(a):
+                for body in graphs_of(a):
                     yield from _flattened(body)
         yield node, False
 
@@ -183,7 +169,7 @@ class Graph:
                 if name:
                     found.setdefault(name, []).append((node, place))
             for a in node.attribute:
-                for body in _graphs_of(a):
+                for body in graphs_of(a):
                     for output in body.output:  # a body hands a tensor out; the place is none of the node's operands
                         found.setdefault(output.name, []).append((node, -1))
         return found
@@ -194,12 +180,16 @@ class Graph:
         return {name: node for node in self.nodes for name in node.outputs if name}
 
     @cached_property
-    def names(self) -> set[str]:
-        """Every tensor name in use; whoever takes a fresh one adds it."""
-        taken = set(_defined(self.model.graph))
+    def names(self) -> frozenset[str]:
+        """Every tensor name in use."""
+        taken = set(defined_names(self.model.graph))
         for node in nodes_of(self.model.graph):
             taken.update(node.input, node.output)
-        return taken
+        return frozenset(taken)
+
+    def fresh_names(self) -> FreshNames:
+        """Names that nothing in the model has yet."""
+        return FreshNames(self.names)
 
     def captured(self, node: Node) -> list[str]:
         """Names of outer tensors that the bodies of a control-flow node read."""
@@ -209,58 +199,6 @@ class Graph:
                 names.update(dict.fromkeys(inner.input))
             names.update(dict.fromkeys(v.name for v in body.output))
         return [n for n in names if n]
-
-
-def _defined(graph: onnx.GraphProto) -> Iterator[str]:
-    """Names that a graph gives to its inputs, initializers and results, bodies included."""
-    for body in bodies_of(graph):
-        yield from {v.name for v in body.input} | {t.name for t in body.initializer}
-        yield from (name for node in body.node for name in node.output if name)
-
-
-def repeated_names(graph: onnx.GraphProto) -> set[str]:
-    """Names that stand for different tensors in different bodies."""
-    seen: set[str] = set()
-    return {name for name in _defined(graph) if name in seen or seen.add(name)}  # type: ignore[func-returns-value]  # add gives None
-
-
-def with_unique_names(model: ModelProto) -> ModelProto:
-    """A copy in which every body's own tensors have names that nothing outside of it has."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    taken = set(_defined(model.graph))
-    seen: set[str] = set()
-    _rename(copy.graph, {}, seen, taken)
-    return copy
-
-
-def _rename(graph: onnx.GraphProto, outer: dict[str, str], seen: set[str], taken: set[str]) -> None:
-    names = dict(outer)
-
-    def own(name: str) -> str:
-        if not name or name in graph_own:
-            return names.get(name, name)
-        graph_own.add(name)
-        new = name
-        while new in seen or (new != name and new in taken):
-            new += "_"
-        seen.add(new)
-        names[name] = new
-        return new
-
-    graph_own: set[str] = set()
-    for value in graph.input:
-        value.name = own(value.name)
-    for tensor in graph.initializer:
-        tensor.name = own(tensor.name)
-    for node in graph.node:
-        node.input[:] = [names.get(n, n) for n in node.input]
-        for a in node.attribute:
-            for body in _graphs_of(a):
-                _rename(body, names, seen, taken)
-        node.output[:] = [own(n) for n in node.output]
-    for value in (*graph.output, *graph.value_info):
-        value.name = names.get(value.name, value.name)
 
 
 def _constant(tensor: TensorProto, name: str, is_initializer: bool) -> Constant:
@@ -303,5 +241,5 @@ def all_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
         for a in node.attribute:
             if a.type == AttributeProto.TENSOR:
                 yield a.t
-            for body in _graphs_of(a):
+            for body in graphs_of(a):
                 yield from all_tensors(body)

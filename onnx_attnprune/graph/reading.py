@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
 from onnx_attnprune.errors import ModelError
-from onnx_attnprune.graph.model import DEFAULT_DOMAINS, all_tensors, bodies_of, names_read
+from onnx_attnprune.graph.model import DEFAULT_DOMAINS, all_tensors, names_read
+from onnx_attnprune.graph.naming import bodies_of
 
 OLDEST_OPSET = 7
 

@@ -113,7 +113,7 @@ def attention(n: View) -> Effect:
 
 def _attention_heads(n: View, flat: bool) -> Heads:
     if flat:
-        count, queries = int(n.attr("kv_num_heads")), int(n.attr("q_num_heads"))
+        count, queries = n.integer("kv_num_heads"), n.integer("q_num_heads")
     else:
         count, queries = n.axes(1)[1].size, n.axes(0)[1].size
     if queries % count:
@@ -173,7 +173,7 @@ def _rotary(n: View, caches: tuple[int, int], positions: int) -> Effect:
 @rule("Attention", domain=MICROSOFT)
 def fused_attention(n: View) -> Effect:
     """b q i, i ((h d) + (h d) + (h e)), ((h d) + (h d) + (h e)) -> b q (h e)"""
-    count = int(n.attr("num_heads"))
+    count = n.integer("num_heads")
     total = n.axes(1)[1].size
     sizes = n.attr("qkv_hidden_sizes") or (total // 3,) * 3
     if sum(sizes) != total or any(s % count for s in sizes) or sizes[0] != sizes[1]:
@@ -222,7 +222,7 @@ def _state(n: View, batch: Axis, query: Axis, heads: Axis, size: Axis, value: Ax
 @rule("MultiHeadAttention", domain=MICROSOFT)
 def multi_head_attention(n: View) -> Effect:
     """b q (h d), b k (h d), b k (h e), ((h d) + (h d) + (h e)) -> b q (h e); or packed: b q h 3 d, b k h 2 d"""
-    count = int(n.attr("num_heads"))
+    count = n.integer("num_heads")
     heads, size, value, key = _operand_axes(n, count)
     batch, query = n.axes(0)[:2]
     silent = [n.tensor(k if n.has(k) else 1 if n.has(1) and k else 0).silent for k in (0, 1, 2)]
@@ -275,7 +275,7 @@ def _operand_axes(n: View, count: int) -> tuple[Axis, Axis, Axis, Axis]:
 @rule("GroupQueryAttention", domain=MICROSOFT)
 def group_query_attention(n: View) -> Effect:
     """b q (h r d), b q (h d), b q (h d), past b h p d -> b q (h r d); or packed: b q ((h r d) + (h d) + (h d))"""
-    count, queries = int(n.attr("kv_num_heads")), int(n.attr("num_heads"))
+    count, queries = n.integer("kv_num_heads"), n.integer("num_heads")
     if queries % count:
         raise AxisError(f"{queries} query heads can't share {count} key heads")
     packed = not n.has(1)

@@ -72,7 +72,7 @@ def matmul_n_bits(n: View) -> Effect:
     A removed column or block has scales of zero, so it adds nothing, whatever its packed numbers say.
     """
     x, (columns, blocks, packed) = n.axes(0), n.axes(1)
-    width = int(n.attr("block_size"))
+    width = n.integer("block_size")
     n.keep(packed, "several channels share a byte")
     if x[-1].size == blocks.size * width:
         within = n.space.var(width, n.reason("the channels of one block share a scale"))

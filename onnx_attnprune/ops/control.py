@@ -92,8 +92,8 @@ def loop(n: View) -> Effect:
 @entry("Scan")
 def scan_inputs(n: View) -> Sequence[Tensor]:
     """states, then one slice of each sequence"""
-    states = len(n.node.inputs) - int(n.attr("num_scan_inputs"))
-    given = n.attr("scan_input_axes") or (0,) * int(n.attr("num_scan_inputs"))
+    states = len(n.node.inputs) - n.integer("num_scan_inputs")
+    given = n.attr("scan_input_axes") or (0,) * n.integer("num_scan_inputs")
     slices = []
     for place, at in zip(range(states, len(n.node.inputs)), given, strict=True):
         axes = list(n.axes(place))
@@ -105,7 +105,7 @@ def scan_inputs(n: View) -> Sequence[Tensor]:
 @rule("Scan")
 def scan(n: View) -> Effect:
     """states keep their channels from turn to turn; the other results are stacked"""
-    states = len(n.node.inputs) - int(n.attr("num_scan_inputs"))
+    states = len(n.node.inputs) - n.integer("num_scan_inputs")
     names = [v.name for v in n.node.subgraphs[0].output]
     given = n.attr("scan_output_axes") or (0,) * (len(names) - states)
     carried = [_handed_on(n, k, name) for k, name in enumerate(names[:states])]

@@ -49,7 +49,10 @@ def pool(n: View) -> Effect:
     n.keep(x[2:], "space of a pooling window")
     if len(n.node.outputs) > 1 and n.node.outputs[1]:
         n.keep(x[:2], "the places of the largest are counted over all channels")
-    axes = (*x[:2], *_window(n, list(n.attr("kernel_shape"))))
+    kernel = n.attr("kernel_shape")
+    if kernel is None:
+        raise AxisError("the attribute kernel_shape is missing")
+    axes = (*x[:2], *_window(n, list(kernel)))
     return Effect(_named(n, axes, n.tensor(0).silent))
 
 

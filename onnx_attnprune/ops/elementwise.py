@@ -81,7 +81,7 @@ def not_at_zero(n: View) -> Effect:
 @rule("Cast")
 def cast(n: View) -> Effect:
     """... -> ..., of another type"""
-    return Effect((n.out(n.axes(0), dtype=int(n.attr("to")), silent=n.tensor(0).silent),))
+    return Effect((n.out(n.axes(0), dtype=n.integer("to"), silent=n.tensor(0).silent),))
 
 
 @rule("CastLike")

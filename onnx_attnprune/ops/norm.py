@@ -34,7 +34,7 @@ def instance_norm(n: View) -> Effect:
 def group_norm(n: View) -> Effect:
     """n (g c) ..., (g c), (g c) -> n (g c) ...; whole groups may go (before opset 21: scales are per group)"""
     per = "(g c)" if n.opset >= 21 else "g"
-    v, _ = n.unify(f"n (g c) ..., {per}, {per} -> n (g c)", g=int(n.attr("num_groups")))
+    v, _ = n.unify(f"n (g c) ..., {per}, {per} -> n (g c)", g=n.integer("num_groups"))
     n.keep(v["c"], "normalised over within a group")
     n.keep(n.axes(0)[2:], "normalised over")
     n.role(1, "scale")

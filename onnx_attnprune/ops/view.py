@@ -118,6 +118,13 @@ class View:
         """An attribute of the node, or the default."""
         return self.node.attr(name, default)
 
+    def integer(self, name: str) -> int:
+        """An integer attribute that has no default. Raises AxisError where the node lacks it."""
+        value = self.attr(name)
+        if not isinstance(value, int):
+            raise AxisError(f"the attribute {name} is missing or no integer")
+        return value
+
     def axis_attr(self, name: str, rank: int, default: int) -> int:
         """An attribute that names an axis, counted from the front."""
         axis = int(self.attr(name, default))

@@ -79,13 +79,25 @@ class Budgets:
         refuse_groupless(self.analysis)
         if settings.scope == "layer":
             return Uniform(self.analysis, settings)
-        try:
-            losses = self.losses
-        except ModelError:
-            if self.request.calibration is not None:
-                raise
+        losses = self.losses_or_why
+        if isinstance(losses, str):
             return Uniform(self.analysis, settings)
         return allocate(self.analysis, settings, losses, self._terms(cost), target)
+
+    @cached_property
+    def losses_or_why(self) -> Losses | str:
+        """The losses, or the reason why made-up samples tell none. Raises ModelError for samples of the user's."""
+        try:
+            return self.losses
+        except ModelError as error:
+            if self.request.calibration is not None:
+                raise
+            return f"the model does not run on made-up samples, so every group loses the same share ({error})"
+
+    def notes(self, settings: Settings) -> tuple[str, ...]:
+        """What a user should know of how the budget was shared out."""
+        shared = settings.scope == "global" and isinstance(self.losses_or_why, str)
+        return (str(self.losses_or_why),) if shared else ()
 
     def kept(self, settings: Settings, aim: float) -> Kept:
         """How many channels each group keeps so that at most `aim` of the settings' target cost is left.

@@ -96,7 +96,7 @@ def _at_multiple(budgets: Budgets, settings: Settings, tell: Tell) -> Plan:
         plan = make_plan(analysis, settings, digest, shapes, tell, budgets.kept(settings, aim))
         over = budgets.over(settings, plan.removed)
         if over <= 0:
-            return plan
+            return replace(plan, notes=(*plan.notes, *budgets.notes(settings)))
         aim -= over + 1e-6  # later stages may have chosen other channels; ends where no choice leaves so little
 
 

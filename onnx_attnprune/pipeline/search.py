@@ -79,7 +79,7 @@ def search(request: Request, source: Source, shapes: Shapes, clock: Clock, folde
     found = Search(limit, judge.measure, judge.now.size, 0 if judge.later is None else judge.later.size,
                    tuple(t.trial for t in tried), chosen)  # fmt: skip  # in the order of the fields
     plan = tried[chosen].work.plan
-    return work_of(budgets, replace(plan, notes=(*plan.notes, _told(found))), found), source
+    return work_of(budgets, replace(plan, notes=(*plan.notes, *budgets.notes(settings), _told(found))), found), source
 
 
 def _chosen(trials: list[Trial], limit: float) -> int:

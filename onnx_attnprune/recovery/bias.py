@@ -42,6 +42,7 @@ class Biases:
 
     def __init__(self, model: ModelProto) -> None:
         self._model, self._graph = model, Graph(model)
+        self._fresh = self._graph.fresh_names()
         self._makers = {o: n for n in model.graph.node for o in n.output if o}
         self._outputs = {o.name for o in model.graph.output}
         self._readers = {name: len(found) for name, found in self._graph.readers.items()}
@@ -102,7 +103,7 @@ class Biases:
     def _give(self, node: NodeProto, place: int, values: Array, shift: Shift) -> None:
         """A fresh constant as an operand of one node alone."""
         self._forget(node.input[place])
-        name = self._fresh(f"{shift.output}_bias")
+        name = self._fresh.take(f"{shift.output}_bias")
         add_initializer(self._model, stored_tensor(name, values, shift.dtype))
         node.input[place] = name
 
@@ -121,18 +122,12 @@ class Biases:
 
     def _insert(self, node: NodeProto, shift: Shift) -> None:
         """An Add behind the node; the sum takes over the name of the result, which others know."""
-        inner = self._fresh(f"{shift.output}_uncompensated")
+        inner = self._fresh.take(f"{shift.output}_uncompensated")
         node.output[0] = inner
         values = shift.values
         if shift.channel == 1:
             values = values.reshape(-1, *(1 for _ in range(shift.rank - 2)))
-        name = self._fresh(f"{shift.output}_bias")
+        name = self._fresh.take(f"{shift.output}_bias")
         add_initializer(self._model, stored_tensor(name, values, shift.dtype))
         label = f"{node.name}_compensation" if node.name else ""
         insert_node(self._model, node, new_node("Add", [inner, name], [shift.output], label))
-
-    def _fresh(self, name: str) -> str:
-        while name in self._graph.names:
-            name += "_"
-        self._graph.names.add(name)
-        return name

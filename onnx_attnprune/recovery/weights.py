@@ -22,6 +22,7 @@ class Weights:
         self._operands, self._constants = Operands(analysis), Constants(analysis)
         self._nodes: dict[str, NodeProto] = {o: n for n in nodes_of(pruned.graph) for o in n.output if o}
         self._graph = Graph(pruned)
+        self._fresh = self._graph.fresh_names()
 
     def original(self, consumer: Consumer) -> Array:
         """The weight of the unpruned model."""
@@ -34,9 +35,8 @@ class Weights:
         for k, axis in enumerate(self._operands.axes(first.node, first.linear.weight) or ()):
             whole = np.compress(self._analysis.space.mask(axis, self._alive), whole, axis=k)
         nodes = [self._nodes[next(o for o in c.node.outputs if o)] for c in consumers]
-        dtype = self._dtype(first)
-        store_constant(self._pruned, self._graph, [(n, c.linear.weight) for n, c in zip(nodes, consumers, strict=True)],
-                       whole, dtype)  # fmt: skip  # one call
+        uses = [(n, c.linear.weight) for n, c in zip(nodes, consumers, strict=True)]
+        store_constant(self._pruned, self._graph, self._fresh, uses, whole, self._dtype(first))
 
     def _dtype(self, consumer: Consumer) -> int:
         name = consumer.node.inputs[consumer.linear.weight]

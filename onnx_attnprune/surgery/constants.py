@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx_attnprune.axes import Axis, BoolArray
 from onnx_attnprune.graph import (
     Constant,
+    FreshNames,
     Graph,
     ModelProto,
     NodeProto,
@@ -25,7 +26,7 @@ from onnx_attnprune.graph import (
     tensor_of,
 )
 from onnx_attnprune.grouping import Analysis
-from onnx_attnprune.surgery.names import first_output, fresh_name
+from onnx_attnprune.surgery.names import first_output
 from onnx_attnprune.surgery.sizes import restate
 
 Removed = Mapping[int, tuple[int, ...]]  # axis -> removed indices
@@ -96,8 +97,9 @@ def silenced(array: NDArray[Any], removed: Removed, zero: int = 0) -> NDArray[An
 
 def prune(analysis: Analysis, alive: Mapping[int, BoolArray]) -> ModelProto:
     """A new model in which only the channels `alive` are left; the analysed model is untouched."""
-    model = _edited(analysis, alive, lambda constant, removed: sliced(constant.array(), removed))
-    restate(model, analysis, alive)
+    fresh = analysis.graph.fresh_names()
+    model = _edited(analysis, alive, lambda constant, removed: sliced(constant.array(), removed), fresh)
+    restate(model, analysis, alive, fresh)
     return model
 
 
@@ -106,17 +108,18 @@ def mask(analysis: Analysis, alive: Mapping[int, BoolArray]) -> ModelProto:
 
     A zero point is written where that is what stands for zero.
     """
-    rests = analysis.rests
-    return _edited(
-        analysis, alive, lambda constant, removed: silenced(constant.array(), removed, rests.get(constant.name, 0))
-    )
+
+    def edit(constant: Constant, removed: Removed) -> NDArray[Any]:
+        return silenced(constant.array(), removed, analysis.rests.get(constant.name, 0))
+
+    return _edited(analysis, alive, edit, analysis.graph.fresh_names())
 
 
 # ---------------------------------------------------------------- constants
 Edit = Callable[[Constant, Removed], NDArray[Any]]
 
 
-def _edited(analysis: Analysis, alive: Mapping[int, BoolArray], edit: Edit) -> ModelProto:
+def _edited(analysis: Analysis, alive: Mapping[int, BoolArray], edit: Edit, fresh: FreshNames) -> ModelProto:
     graph, cuts = analysis.graph, cuts_of(analysis, alive)
     model = empty_like(graph.model)
     for proto in graph.model.graph.node:
@@ -132,10 +135,10 @@ def _edited(analysis: Analysis, alive: Mapping[int, BoolArray], edit: Edit) -> M
     for use in cuts.uses:
         key = (use.tensor, repr(sorted(use.removed.items())))
         if key not in copies:
-            copies[key] = name = fresh_name(f"{use.tensor}_cut{len(copies)}", graph)
+            copies[key] = name = fresh.take(f"{use.tensor}_cut{len(copies)}")
             constant = graph.constants[use.tensor]
             add_initializer(model, tensor_of(constant, edit(constant, use.removed), name))
-        _consumer(consumers, use).input[use.place] = copies[key]
+        consumers[use.consumer].input[use.place] = copies[key]
     unread = {use.tensor for use in cuts.uses}
     if unread:
         unread -= {name for n in model.graph.node for name in names_read(n)} | {o.name for o in graph.outputs}
@@ -161,7 +164,3 @@ def _edit_bodies(model: ModelProto, graph: Graph, cuts: Cuts, edit: Edit) -> Non
                 constant = graph.constants[node.output[0]]
                 del node.attribute[:]
                 set_constant(node, NodeProto(), tensor_of(constant, edit(constant, cuts.whole[node.output[0]])))
-
-
-def _consumer(consumers: Mapping[str, NodeProto], use: Use) -> NodeProto:
-    return consumers[use.consumer]

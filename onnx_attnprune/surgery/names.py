@@ -1,12 +1,8 @@
-"""Names of nodes and of fresh tensors."""
+"""Names of nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from onnx_attnprune.graph import (
-    Graph,
-)
 
 
 def first_output(names: Iterable[str]) -> str:
@@ -15,11 +11,3 @@ def first_output(names: Iterable[str]) -> str:
         if name:
             return name
     return ""
-
-
-def fresh_name(name: str, graph: Graph) -> str:
-    taken = graph.names
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name

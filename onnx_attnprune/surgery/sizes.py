@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import (
     Constant,
-    Graph,
+    FreshNames,
     ModelProto,
     Node,
     NodeProto,
@@ -25,10 +25,10 @@ from onnx_attnprune.graph import (
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.ops import Effect
 from onnx_attnprune.ops.values import Term, after, now, numbers
-from onnx_attnprune.surgery.names import first_output, fresh_name
+from onnx_attnprune.surgery.names import first_output
 
 
-def restate(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArray]) -> None:
+def restate(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArray], fresh: FreshNames) -> None:
     """Bring every integer that states a size up to date, and forget stale shapes of inner tensors."""
     edited = {first_output(n.output): n for n in nodes_of(model.graph)}
     for node, effect in analysis.effects:
@@ -43,9 +43,9 @@ def restate(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArray
             if values is not None:
                 late = [v is None for v in values]
                 computed = proto.input[place] if place < len(proto.input) else ""
-                _put(model, proto, place, [v or 0 for v in values], effect.drop, analysis.graph)
+                _put(model, proto, place, [v or 0 for v in values], effect.drop, fresh)
                 if any(late):
-                    _put_computed(model, proto, place, late, computed, analysis.graph)
+                    _put_computed(model, proto, place, late, computed, fresh)
         for place, axis in effect.omit.items():
             if analysis.space.size(axis, alive) != axis.size:
                 proto.input[place] = ""
@@ -53,14 +53,14 @@ def restate(model: ModelProto, analysis: Analysis, alive: Mapping[int, BoolArray
             survivors = analysis.space.mask(axis, alive)
             if not survivors.all():
                 places = np.cumsum(survivors) - 1
-                _put(model, proto, place, [int(places[i]) for i in indices if survivors[i]], (), analysis.graph)
+                _put(model, proto, place, [int(places[i]) for i in indices if survivors[i]], (), fresh)
     for node, place in analysis.frozen:
         value = analysis.tensors[node.inputs[place]].value
         assert value is not None
         if any(after(e, analysis.space, alive) != now(e) for e in value.reshape(-1)):
             array = numbers(value)
             dtype = analysis.tensors[node.inputs[place]].dtype
-            _put(model, edited[first_output(node.outputs)], place, array, (), analysis.graph, dtype)
+            _put(model, edited[first_output(node.outputs)], place, array, (), fresh, dtype)
     _restate_signatures(model, analysis, alive)
 
 
@@ -141,10 +141,10 @@ def _value(analysis: Analysis, name: str) -> NDArray[Any] | None:
 
 def _put(
     model: ModelProto, proto: NodeProto, place: int, values: Iterable[int] | NDArray[Any], drop: Sequence[str],
-    graph: Graph, dtype: int = 7,
+    fresh: FreshNames, dtype: int = 7,
 ) -> None:  # fmt: skip  # two lines
     """Give a node a fresh constant as an input of its own."""
-    name = fresh_name(f"{next(o for o in proto.output if o)}_size{place}", graph)
+    name = fresh.take(f"{next(o for o in proto.output if o)}_size{place}")
     add_initializer(model, integers_tensor(name, values, dtype))
     while len(proto.input) <= place:
         proto.input.append("")
@@ -155,11 +155,11 @@ def _put(
 
 
 def _put_computed(
-    model: ModelProto, proto: NodeProto, place: int, late: Sequence[bool], computed: str, graph: Graph
+    model: ModelProto, proto: NodeProto, place: int, late: Sequence[bool], computed: str, fresh: FreshNames
 ) -> None:
     """Take the elements `late` of an input from what the graph computes, the others from the fresh constant."""
     fixed = proto.input[place]
-    which, chosen = fresh_name(f"{fixed}_late", graph), fresh_name(f"{fixed}_chosen", graph)
+    which, chosen = fresh.take(f"{fixed}_late"), fresh.take(f"{fixed}_chosen")
     add_initializer(model, integers_tensor(which, list(late), dtype=9))
     body, at = next(
         (body, k)

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 from onnx_attnprune.errors import SelfCheckError
 from onnx_attnprune.evaluate.equivalence import TOLERANCE
 from onnx_attnprune.evaluate.selfcheck import MOST, check_equivalence
-from onnx_attnprune.graph import is_quantised, with_even_scales
+from onnx_attnprune.graph import is_quantised, selected_by, with_even_scales
 
 LINE = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,7] x) => (float[1,5] y) { y = MatMul(x, w) }'
 
@@ -73,3 +73,51 @@ def test_a_value_that_tips_over_to_the_next_step_is_no_difference(tmp_path: Path
     )
     with pytest.raises(SelfCheckError):
         check_equivalence(lambda: model, wrong, {"x": x}, "float32", "x", tmp_path)
+
+
+SELECT = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,7] x) => (float[1,3] y) {
+    a = MatMul(x, w)
+    v, i = TopK(a, k)
+    y = MatMul(v, u)
+}"""
+K = np.array([2], np.int64)
+
+
+def selecting(w: np.ndarray, u: np.ndarray) -> onnx.ModelProto:
+    """The two largest of x w, times u."""
+    return weighted(SELECT, w=w, u=u, k=K)
+
+
+def two_models(nudge: float) -> tuple[onnx.ModelProto, onnx.ModelProto, dict[str, np.ndarray]]:
+    """Two columns of w tie but for a hair, and `nudge` decides which of the two is the larger one; both come far apart
+    behind the selection, because the indices are what is given out."""
+    text = SELECT.replace("float[1,3] y", "int64[1,2] i").replace("y = MatMul(v, u)", "")
+    rng = np.random.default_rng(3)
+    w = rng.standard_normal((7, 5)).astype(np.float32) * np.float32(0.1)
+    x = np.ones((1, 7), np.float32)
+    w[:, 1] = w[:, 3] = 1.0
+    other = w.copy()
+    w[0, 1] += np.float32(1e-6)
+    other[0, 3] += np.float32(nudge)
+    return weighted(text, w=w, k=K), weighted(text, w=other, k=K), {"x": x}
+
+
+def test_scores_that_tie_may_change_places(tmp_path: Path) -> None:
+    model, tipped, feeds = two_models(1e-6)
+    check = check_equivalence(lambda: model, tipped, feeds, "float32", "x", tmp_path)
+    assert "select by" in check.inputs
+    assert [d.output for d in check.differences] == ["a"]
+
+
+def test_scores_that_differ_may_not(tmp_path: Path) -> None:
+    model, wrong, feeds = two_models(0.5)
+    with pytest.raises(SelfCheckError, match="'a' is off"):
+        check_equivalence(lambda: model, wrong, feeds, "float32", "x", tmp_path)
+
+
+def test_what_is_cut_behind_a_selection_has_to_come_out_the_same() -> None:
+    rng = np.random.default_rng(0)
+    w, u = (rng.standard_normal(s).astype(np.float32) for s in ((7, 5), (2, 3)))
+    model = selecting(w, u)
+    assert selected_by(model, selecting(w[:, :4], u)) == ["a"]
+    assert selected_by(model, selecting(w, u[:, :2])) == []

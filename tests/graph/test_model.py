@@ -73,7 +73,14 @@ def dense(ir_version: int) -> onnx.ModelProto:
 def test_a_constant_that_others_read_is_replaced_for_one_reader_alone() -> None:
     for ir_version in (3, 8):
         model = dense(ir_version)
-        store_constant(model, Graph(model), [(model.graph.node[0], 1)], np.full((7, 5), 2.0), TensorProto.FLOAT)
+        store_constant(
+            model,
+            Graph(model),
+            Graph(model).fresh_names(),
+            [(model.graph.node[0], 1)],
+            np.full((7, 5), 2.0),
+            TensorProto.FLOAT,
+        )
         onnx.checker.check_model(model, full_check=True)
         got = Session(model).run({"x": np.ones((3, 7), np.float32)})
         assert got["y"][0, 0] == 14
@@ -83,7 +90,7 @@ def test_a_constant_that_others_read_is_replaced_for_one_reader_alone() -> None:
 def test_a_constant_of_all_its_readers_is_replaced_in_place() -> None:
     model = dense(8)
     uses = [(n, 1) for n in model.graph.node]
-    store_constant(model, Graph(model), uses, np.full((7, 5), 3.0), TensorProto.FLOAT)
+    store_constant(model, Graph(model), Graph(model).fresh_names(), uses, np.full((7, 5), 3.0), TensorProto.FLOAT)
     assert [t.name for t in model.graph.initializer] == ["w"]
     assert Session(model).run({"x": np.ones((3, 7), np.float32)})["z"][0, 0] == 21
 

@@ -166,3 +166,13 @@ def test_axes_behind_the_dots() -> None:
     axis, out = solve(space, "a ... b c -> b a", [axes], {})
     assert (axis["a"], axis["b"], axis["c"]) == (axes[0], axes[3], axes[4])
     assert out == (axes[3], axes[0])
+
+
+@pytest.mark.parametrize("body", ["y = DepthToSpace (x)", "y = MaxPool (x)", "y = Cast (x)"])
+def test_an_attribute_that_must_be_there_is_missed_by_name(body: str) -> None:
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 17]> g (float[2, 8, 6, 6] x) => (float y) {{ {body} }}'
+    )
+    analysis = analyze(Graph(model))
+    assert not analysis.groups
+    assert any("is missing" in reason.why for _, reason in analysis.refused)

@@ -19,7 +19,7 @@ MUTANTS = [
     ("dropout", "n.opset >= 12 and n.has(2)", "False"),
     ("dropout", "training is None or", "training is not None and"),
     ("dropout", "silent=silent", "silent=False"),
-    ("cast", 'dtype=int(n.attr("to"))', "dtype=n.tensor(0).dtype"),
+    ("cast", 'dtype=n.integer("to")', "dtype=n.tensor(0).dtype"),
     ("cast", "silent=n.tensor(0).silent", "silent=False"),
     ("cast_like", "dtype=n.tensor(1).dtype", "dtype=n.tensor(0).dtype"),
     ("cast_like", "silent=n.tensor(0).silent", "silent=False"),
