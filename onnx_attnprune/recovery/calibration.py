@@ -99,6 +99,8 @@ def _inside(shape: tuple[int, ...], lengths: NDArray[np.float64]) -> NDArray[np.
 
 
 def _images(shape: tuple[int, ...], pixels: Range, rng: np.random.Generator) -> NDArray[np.float32]:
+    if shape[-1] in (1, 3, 4) and shape[1] > 4:  # channels last, as TensorFlow has them
+        return np.ascontiguousarray(np.moveaxis(_images((shape[0], shape[-1], *shape[1:-1]), pixels, rng), 1, -1))
     images = np.empty(shape, np.float32)
     makers = (_blurred, lambda s, r: _pink(s, 2, r), _rectangles)
     for k in range(shape[0]):

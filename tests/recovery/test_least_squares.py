@@ -175,6 +175,17 @@ def test_made_up_inputs_fit_the_model() -> None:
     assert all(np.array_equal(a[n], b[n]) for a, b in zip(found.runs, again.runs, strict=True) for n in a)
 
 
+def test_made_up_images_are_smooth_along_space_wherever_the_channels_are() -> None:
+    for shape in ((6, 3, 20, 24), (6, 20, 24, 3)):
+        inputs = Inputs({"x": shape}, {"x": np.dtype(np.float32)}, {}, 6)
+        x = procedural(inputs, 6, UNIT).runs[0]["x"]
+        x = x if shape[1] == 3 else np.moveaxis(x, -1, 1)
+        assert x.shape == (6, 3, 20, 24)
+        for axis in (2, 3):
+            steps = np.abs(np.diff(x, axis=axis)).mean()
+            assert steps < 0.7 * np.abs(x - np.roll(x, 9, axis=axis)).mean()
+
+
 @pytest.mark.parametrize("name", ["fashion_vgg", "fashion_mobilenet"])
 def test_a_trained_network_gets_most_of_its_accuracy_back(name: str) -> None:
     model = read_model(MODELS / f"{name}.onnx")
