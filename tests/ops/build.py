@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, helper, numpy_helper
 
-from tests.oracle import fill
+from onnx_attnprune.graph import Graph
+from onnx_attnprune.grouping import Analysis, analyze
+from tests.oracle import check, fill, told
 
 
 def microsoft(text: str, values: Mapping[str, Any] | None = None, opset: int = 17, seed: int = 0) -> ModelProto:
@@ -25,3 +27,15 @@ def microsoft(text: str, values: Mapping[str, Any] | None = None, opset: int = 1
         model.graph.value_info.remove(value)
     fill(model, seed)
     return model
+
+
+def sizes(model: onnx.ModelProto, *free: int) -> Analysis:
+    """The groups have these sizes, and random cuts of them are exact."""
+    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in model.graph.input}
+    if not free:
+        analysis = analyze(Graph(model), shapes)
+        assert not analysis.groups, told(analysis)
+        return analysis
+    found = check(model, shapes=shapes, seeds=(0, 1, 2, 3))
+    assert sorted(g.size for g in found.groups) == sorted(free), told(found)
+    return found

@@ -7,24 +7,12 @@ import onnx
 import pytest
 
 from onnx_attnprune.graph import Graph
-from onnx_attnprune.grouping import Analysis, analyze
-from tests.ops.build import microsoft
-from tests.oracle import assert_kept, check, parse, told
+from onnx_attnprune.grouping import analyze
+from tests.ops.build import microsoft, sizes
+from tests.oracle import assert_kept, check, parse
 
 IMAGE, ROWS = "float[2, 3, 9, 7] x", "float[2, 6, 3] x"
 Y3, Y4 = "float[A, B, C] y", "float[A, B, C, D] y"
-
-
-def sizes(model: onnx.ModelProto, *free: int) -> Analysis:
-    """The groups have these sizes, and random cuts of them are exact."""
-    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in model.graph.input}
-    if not free:
-        analysis = analyze(Graph(model), shapes)
-        assert not analysis.groups, told(analysis)
-        return analysis
-    found = check(model, shapes=shapes, seeds=(0, 1, 2, 3))
-    assert sorted(g.size for g in found.groups) == sorted(free), told(found)
-    return found
 
 
 def rows(body: str, weights: str, y: str = Y3) -> onnx.ModelProto:

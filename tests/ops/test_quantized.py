@@ -10,9 +10,9 @@ import pytest
 
 from onnx_attnprune import surgery
 from onnx_attnprune.graph import Graph
-from onnx_attnprune.grouping import Analysis, analyze
-from tests.ops.build import microsoft
-from tests.oracle import assert_kept, check, told
+from onnx_attnprune.grouping import analyze
+from tests.ops.build import microsoft, sizes
+from tests.oracle import assert_kept, told
 
 IMAGE, ROWS = "float[2, 3, 9, 7] x", "float[2, 6, 3] x"
 RNG = np.random.default_rng(11)
@@ -28,18 +28,6 @@ def integers(*shape: int, kind: str = "int8") -> Any:
 
 def scales(*shape: int) -> Any:
     return RNG.uniform(0.004, 0.012, shape)
-
-
-def sizes(model: onnx.ModelProto, *free: int) -> Analysis:
-    """The groups have these sizes, and random cuts of them are exact."""
-    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in model.graph.input}
-    if not free:
-        analysis = analyze(Graph(model), shapes)
-        assert not analysis.groups, told(analysis)
-        return analysis
-    found = check(model, shapes=shapes, seeds=(0, 1, 2, 3))
-    assert sorted(g.size for g in found.groups) == sorted(free), told(found)
-    return found
 
 
 def image(body: str, weights: str, values: Values, opset: int = 17) -> onnx.ModelProto:
