@@ -23,7 +23,7 @@ from onnx_attnprune import errors
 from onnx_attnprune.cli import main, options
 from onnx_attnprune.planning import HEADS, SCOPES
 from onnx_attnprune.recovery import RECOVERIES
-from onnx_attnprune.runtime import _PROVIDERS
+from onnx_attnprune.runtime import PROVIDERS
 from onnx_attnprune.scoring import CRITERIA
 from tests.oracle import parse
 from tests.small import cnn, files, labelled, run, saved
@@ -73,7 +73,7 @@ def test_every_option_has_help() -> None:
 def test_choices_are_those_of_the_registries() -> None:
     assert set(options.CRITERIA) == set(CRITERIA)
     assert set(options.RECOVERIES) == {"auto", *RECOVERIES}
-    assert tuple(_PROVIDERS) == options.PROVIDERS
+    assert tuple(PROVIDERS) == options.PROVIDERS
     choices = {p.name: getattr(p.type, "choices", ()) for p in main.default.params}
     assert tuple(choices["attention"]) == HEADS
     assert tuple(choices["scope"]) == SCOPES

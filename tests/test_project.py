@@ -87,7 +87,9 @@ def test_licence_changelog_and_type_marker_are_there() -> None:
 
 def test_doors() -> None:
     assert importers("torch", nested=True) == set()
-    assert importers("onnxruntime", nested=True) == {"onnx_attnprune/runtime.py"}
+    assert {Path(name).parent.as_posix() for name in importers("onnxruntime", nested=True)} == {
+        "onnx_attnprune/runtime"
+    }
     assert importers("onnxruntime", nested=False) == set()  # its import costs 0.2 s, which --help must not pay
     doors = importers("onnx", nested=False)
     assert {Path(name).parent.as_posix() for name in doors} == {"onnx_attnprune/graph"}

@@ -1,10 +1,11 @@
-"""Sessions on small models given as ONNX text, what ONNX Runtime's failures look like, and providers."""
+"""Sessions on small models given as ONNX text, and what ONNX Runtime's failures look like."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -205,41 +206,11 @@ def test_negative_threads_are_refused() -> None:
         Session(ADD, threads=-1)
 
 
-def test_providers_have_short_names() -> None:
-    assert runtime.available_providers()[0] == "cpu"
-    assert runtime.resolve_provider("cpu") == "CPUExecutionProvider"
-
-
-@pytest.fixture
-def cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "onnxruntime.get_available_providers", lambda: ["AzureExecutionProvider", "CPUExecutionProvider"]
-    )
-
-
-@pytest.mark.usefixtures("cpu_only")
-@pytest.mark.parametrize(
-    ("name", "source"),
-    [
-        ("cuda", "pip install onnxruntime-gpu"),
-        ("tensorrt", "pip install onnxruntime-gpu"),
-        ("openvino", "pip install onnxruntime-openvino"),
-        ("coreml", "macOS"),
-        ("dml", "pip install onnxruntime-directml"),
-        ("xnnpack", "--use_xnnpack"),
-        ("qnn", "pip install onnxruntime-qnn"),
-        ("nnapi", "onnxruntime-android"),
-    ],
-)
-def test_a_missing_provider_says_where_to_get_it(name: str, source: str) -> None:
-    with pytest.raises(ProviderError, match=rf"no {name} provider \(.*{source}.*\); it has: cpu$"):
-        runtime.resolve_provider(name)
-    with pytest.raises(ProviderError):
-        Session(ADD, provider=name)
-
-
-def test_a_provider_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "resolve_provider", lambda name: "CUDAExecutionProvider")
+def test_a_provider_that_does_not_start_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("onnx_attnprune.runtime.session.chain_of", lambda *_: [("CUDAExecutionProvider", {})])
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: print("no such library"), raising=False)
 
     class OnTheCpu:
         def get_providers(self) -> list[str]:
@@ -248,34 +219,112 @@ def test_a_provider_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("onnxruntime.InferenceSession", lambda *args, **options: OnTheCpu())
     with pytest.raises(ProviderError, match="cuda provider can't start"):
         Session(ADD, provider="cuda")
-
-
-def test_an_unknown_provider_is_a_setting() -> None:
-    for ask in (runtime.resolve_provider, runtime.preferred_multiple):
-        with pytest.raises(SettingsError, match="no provider is called 'gpu'; choose from: cpu, cuda"):
-            ask("gpu")
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "block"),
-    [
-        ("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512bw\n", 16),
-        ("processor\t: 0\nflags\t\t: fpu avx2 fma\n", 8),
-        ("flags : avx512_bf16 avx512f_like\n", 8),  # a word of its own, not a part of one
-        ("Features\t: fp asimd\n", 8),  # Arm
-        ("", 8),
-    ],
-)
-def test_the_block_follows_the_flags(cpuinfo: str, block: int) -> None:
-    assert runtime.block_of_cpu(cpuinfo) == block
-
-
-def test_preferred_multiples() -> None:
-    assert runtime.preferred_multiple("cpu") in (8, 16)
-    assert runtime.preferred_multiple("cuda") == 8
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_package_does_not_import_onnxruntime_until_it_is_needed() -> None:
     code = "import sys, onnx_attnprune.runtime; sys.exit('onnxruntime' in sys.modules)"
-    root = Path(runtime.__file__).parent.parent
+    root = Path(runtime.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
+
+
+# ---------------------------------------------------------------- sizes and timing
+def test_sizes_are_fixed_for_good() -> None:
+    session = Session(ADD, sizes={"N": 2, "nothing": 7})
+    session.run({"x": X, "y": Y})
+    with pytest.raises(ModelError, match="Got: 1 Expected: 2"):
+        session.run({"x": X[:1], "y": Y[:1]})
+
+
+def test_a_prepared_run_on_the_cpu_runs_the_model() -> None:
+    outputs = Session(ADD).prepared({"x": X, "y": Y})()
+    np.testing.assert_array_equal(outputs["product"], X * Y)  # type: ignore[index]  # what run gives
+
+
+def test_a_prepared_run_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ModelError, match="no array for the model's input y"):
+        Session(ADD).prepared({"x": X})
+
+
+class Binding:
+    """What a GPU is given, in order."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def bind_ortvalue_input(self, name: str, value: tuple[str, str, int]) -> None:
+        self.log.append(f"{name} is {value[0]} in {value[1]} {value[2]}")
+
+    def bind_output(self, name: str, device: str, number: int) -> None:
+        self.log.append(f"{name} to {device} {number}")
+
+    def synchronize_outputs(self) -> None:
+        self.log.append("wait")
+
+
+class OnAGpu:
+    """A session that does nothing but tell what it is asked."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="x", type="tensor(float)")]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [
+            SimpleNamespace(name="sum", type="tensor(float)"),
+            SimpleNamespace(name="product", type="tensor(float)"),
+        ]
+
+    def io_binding(self) -> Binding:
+        return Binding(self.log)
+
+    def run_with_iobinding(self, binding: Binding) -> None:
+        self.log.append("run")
+
+
+@pytest.mark.parametrize(
+    ("provider", "chain"),
+    [
+        ("cuda", ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ("tensorrt", ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]),
+    ],
+)
+def test_a_run_on_a_gpu_copies_inputs_once_and_waits_for_its_end(
+    provider: str, chain: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    given: list[list[tuple[str, dict[str, str]]]] = []
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: chain if provider == "tensorrt" else chain[:])
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+
+    def session(source: bytes, options: object, providers: list[tuple[str, dict[str, str]]], **_: object) -> OnAGpu:
+        given.append(providers)
+        gpu = OnAGpu(log)
+        monkeypatch.setattr(gpu, "get_providers", lambda: chain)
+        return gpu
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    monkeypatch.setattr(
+        "onnxruntime.OrtValue.ortvalue_from_numpy", lambda array, device, number: (f"{array.shape}", device, number)
+    )
+    run = Session(ADD, provider=provider).prepared({"x": X})
+    assert given == [[(name, {}) for name in chain]]
+    assert log == ["x is (2, 3) in cuda 0", "sum to cuda 0", "product to cuda 0"]
+    run()
+    run()
+    assert log[3:] == ["run", "wait"] * 2
+
+
+def test_bound_runs_compute_what_others_do() -> None:
+    """The calls of a GPU run, on memory of the CPU: those that the fakes above take are really there."""
+    session = Session(ADD)
+    session._bound({"x": X, "y": Y}, "cpu")()
+    with pytest.raises(ModelError, match="can't bind the inputs to abacus memory"):
+        session._bound({"x": X, "y": Y}, "abacus")
+    narrow = model("g (bfloat16[N, 3] x) => (bfloat16[N, 3] y) {y = Identity(x)}")
+    Session(narrow)._bound({"x": X.astype(ml_dtypes.bfloat16)}, "cpu")()
