@@ -14,7 +14,7 @@ from onnx_attnprune.errors import SettingsError
 CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random")
 RECOVERIES = ("auto", "none", "mean", "least-squares")
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
-BUDGETS = ("target_macs", "target_params", "target_bytes", "max_drop")
+BUDGETS = ("target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
 AMOUNTS = ("ratio", "threshold", "top_k", *BUDGETS)
 DECIDED = (
     *AMOUNTS, "criterion", "scope", "steps", "round_to", "min_channels", "max_ratio", "include",
@@ -142,6 +142,13 @@ _DECORATORS = (
             help=f"Instead of a ratio: leave at most this share of the {what}.",
         )
         for cost, what in (("macs", "multiply-accumulates"), ("params", "parameters"), ("bytes", "file's bytes"))
+    ),
+    click.option(
+        "--target-latency",
+        type=_Number(),
+        metavar="S",
+        help="Instead of a ratio: find the largest model that takes at most this share of the time, measured on "
+        "--provider.",
     ),
     click.option(
         "--max-drop",

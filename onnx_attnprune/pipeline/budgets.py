@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,7 +45,8 @@ BACK = 16  # points of a path that the room left over is looked for in
 
 @dataclass(frozen=True)
 class Budgets:
-    """The budgets of one model, analysed at `shapes`; `single`: masks under which a run is one sample, of `sample`."""
+    """The budgets of one model, analysed at `shapes`; `single`: masks under which a run is one sample, of `sample`;
+    `timed`: terms that estimate the time of a run, where it was measured."""
 
     request: Request
     source: Source
@@ -53,6 +55,7 @@ class Budgets:
     single: Alive
     sample: Shapes
     tell: Tell
+    timed: tuple[Term, ...] = ()
 
     @cached_property
     def scores(self) -> Scores:
@@ -139,6 +142,8 @@ class Budgets:
         before = max(self._whole[cost], 1)
         if cost == "macs":
             return self.analysis.macs({**alive, **self.single}) / before
+        if cost == "latency":
+            return self._time(alive) / before
         gone = lost(self.analysis, surgery.cuts_of(self.analysis, alive), self._worth[cost])
         return (before - gone + self._added(cost, alive)) / before
 
@@ -147,9 +152,15 @@ class Budgets:
         return alive_of(self.analysis.groups, removed_by(self.analysis, kept, self.scores.normalized))
 
     @cached_property
-    def _whole(self) -> Mapping[str, int]:
+    def _whole(self) -> Mapping[str, float]:
         model = self.analysis.graph.model
-        return {"macs": self.analysis.macs(self.single), "params": parameter_count(model), "bytes": self.source.bytes}
+        macs, parameters, time = self.analysis.macs(self.single), parameter_count(model), self._time({})
+        return {"macs": macs, "params": parameters, "bytes": self.source.bytes, "latency": time}
+
+    def _time(self, alive: Alive) -> float:
+        """Nanoseconds that are estimated for a run; the price of calls, which no cut lowers, is not in it."""
+        size = self.analysis.space.size
+        return 1e9 * sum(weight * math.prod(size(axis, alive) for axis in axes) for weight, axes in self.timed)
 
     @cached_property
     def _worth(self) -> Mapping[str, Mapping[str, int]]:
@@ -163,6 +174,8 @@ class Budgets:
     def _terms(self, cost: str) -> list[Term]:
         if cost == "macs":
             return mac_terms(self.analysis)
+        if cost == "latency":
+            return list(self.timed)
         return weight_terms(self.analysis, self._worth[cost])
 
     def _added(self, cost: str, alive: Alive) -> int:

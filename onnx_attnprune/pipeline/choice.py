@@ -17,7 +17,7 @@ from onnx_attnprune.pipeline.budgets import Budgets
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.source import Shapes, Source
 from onnx_attnprune.planning import Plan, PlannedGroup, Settings, choose, to_json
-from onnx_attnprune.report import Search
+from onnx_attnprune.report import Search, Timing
 from onnx_attnprune.runtime import preferred_multiple
 
 MULTIPLES = (8, 4, 2, 1)  # that automatic rounding goes down to where larger ones leave every channel in place
@@ -34,6 +34,7 @@ class Work:
     single: dict[int, BoolArray]
     sample: Shapes
     search: Search | None = None
+    timing: Timing | None = None
 
 
 def choose_channels(request: Request, source: Source, shapes: Shapes, clock: Clock) -> Work:

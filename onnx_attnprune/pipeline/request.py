@@ -46,8 +46,14 @@ class Request:
             raise SettingsError(f"--latency-seconds {self.latency_seconds:g}: must be 0 or a number of seconds")
         if self.threads < 0:
             raise SettingsError(f"--threads {self.threads}: must be 0 (automatic) or positive")
-        if self.settings.max_drop is not None and self.output is None:
-            raise SettingsError("--max-drop has to cut and to measure: it can't be had with --dry-run")
+        for option, value in (
+            ("--max-drop", self.settings.max_drop),
+            ("--target-latency", self.settings.target_latency),
+        ):
+            if value is not None and self.output is None:
+                raise SettingsError(f"{option} has to cut and to measure: it can't be had with --dry-run")
+        if self.settings.target_latency is not None and not self.latency_seconds:
+            raise SettingsError("--target-latency has to measure: it can't be had with --latency-seconds 0")
         if self.settings.max_drop is not None and self.evaluation is None and self.calibration is None:
             raise SettingsError(
                 "--max-drop needs samples to measure the drop on: --eval, or --calibrate without labels"

@@ -21,6 +21,7 @@ from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.search import search
 from onnx_attnprune.pipeline.source import Shapes, Source, one_sample, read
+from onnx_attnprune.pipeline.timing import fit_latency, hold_latency
 from onnx_attnprune.report import Change, Outputs, Repair, Report, advice, begin, check_outputs
 from onnx_attnprune.report import to_json as report_json
 from onnx_attnprune.runtime import resolve_provider
@@ -110,7 +111,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         # Some models state a free batch, but hold shapes that were computed for a single sample.
         work, source = _chosen(request, source, one_sample(source), clock, folder)
         pruned, check = _cut(source, work, clock, folder)
-    report = replace(_begin(request, work), self_check=check, search=work.search)
+    report = replace(_begin(request, work), self_check=check, search=work.search, timing=work.timing)
     given = Given(
         source.specs, _check_shapes(work), work.sample, index_limits(work.analysis.graph), source.data,
         str(request.evaluation),
@@ -142,6 +143,8 @@ def _chosen(request: Request, source: Source, shapes: Shapes, clock: Clock, fold
     """What goes, and the samples that the repair may look at."""
     if request.settings.max_drop is not None and source.plan is None:
         return search(request, source, shapes, clock, folder)
+    if request.settings.target_latency is not None and source.plan is None:
+        return fit_latency(request, source, shapes, clock, folder), source
     return choose_channels(request, source, shapes, clock), source
 
 
@@ -198,6 +201,7 @@ def _as_float32(original: ModelProto, result: ModelProto, folder: Path) -> tuple
 def _measured(written: _Written, clock: Clock) -> Report:
     found = measure(written.original, written.result, written.unrepaired, written.given, written.setup, clock.stage)
     report = written.report
+    hold_latency(report.timing, found.speed)
     return replace(
         report,
         accuracy=found.accuracy,

@@ -73,7 +73,7 @@ def search(request: Request, source: Source, shapes: Shapes, clock: Clock, folde
     budgets = budgets_of(request, source, shapes, clock)
     with clock.stage("search"):
         clock.tell("search: error of the groups")
-        settings, choices = _choices(budgets)
+        settings, choices = choices_of(budgets, "macs", 0.5)
         tried = list(_trials(budgets, settings, choices, judge, clock))
     chosen = _chosen([t.trial for t in tried], limit)
     found = Search(limit, judge.measure, judge.now.size, 0 if judge.later is None else judge.later.size,
@@ -110,13 +110,13 @@ def _told(found: Search) -> str:
 
 
 # ---------------------------------------------------------------- the points that are tried
-def _choices(budgets: Budgets) -> tuple[Settings, Choices]:
+def choices_of(budgets: Budgets, cost: str, target: float) -> tuple[Settings, Choices]:
     """The choices at the first multiple of channels at which there are any."""
     tried = multiples(budgets.request, budgets.analysis)
     for multiple in tried:
         settings = replace(budgets.request.settings, round_to=multiple)
-        choices = budgets.path(settings, "macs", 0.5)
-        if multiple == tried[-1] or budgets.left("macs", budgets.alive(choices[-1])) < 1 - NEAR:
+        choices = budgets.path(settings, cost, target)
+        if multiple == tried[-1] or budgets.left(cost, budgets.alive(choices[-1])) < 1 - NEAR:
             return settings, choices
     raise AssertionError("the last multiple is taken in any case")
 
@@ -146,10 +146,14 @@ def _try(budgets: Budgets, settings: Settings, kept: Kept, judge: _Judge) -> _Tr
     analysis, source = budgets.analysis, budgets.source
     work = work_of(budgets, make_plan(analysis, settings, source.digest, budgets.shapes, decided=kept))
     model = repair(budgets.request, source, work, surgery.prune(analysis, work.alive)).model
-    channels = sum(g.size for g in analysis.groups)
-    left = channels - sum(map(len, work.plan.removed.values()))
     drop, confirmed = judge.drops(model)
-    return _Tried(work, Trial(budgets.left("macs", work.alive), left / channels, drop, confirmed))
+    return _Tried(work, Trial(budgets.left("macs", work.alive), channels_left(work), drop, confirmed))
+
+
+def channels_left(work: Work) -> float:
+    """The share that is left of all channels."""
+    channels = sum(g.size for g in work.analysis.groups)
+    return 1 - sum(map(len, work.plan.removed.values())) / channels
 
 
 # ---------------------------------------------------------------- what accuracy is measured on

@@ -198,3 +198,17 @@ def weight_terms(analysis: Analysis, worth: Mapping[str, float]) -> list[Term]:
         if slot.tensor in worth:
             uses[slot.tensor, tuple(map(analysis.space.find, slot.axes))] = worth[slot.tensor]
     return [(weight, axes) for (_, axes), weight in uses.items()]
+
+
+def time_terms(analysis: Analysis, seconds: Mapping[int, float]) -> list[Term]:
+    """Time as terms of a cost, from the seconds of each node by its index: in proportion to what a node multiplies, or
+    else to the size of its result. What the shortest node takes is the price of a call, which no cut lowers."""
+    call = min(seconds.values(), default=0.0)
+    found: list[Term] = []
+    for node, effect in analysis.effects:
+        spent = seconds.get(node.index, 0.0) - call
+        products = effect.macs or tuple(t.axes for t in effect.outputs[:1] if t.axes is not None)
+        whole = sum(math.prod(axis.size for axis in axes) for axes in products)
+        if spent > 0 and whole and not node.subgraphs:  # the nodes of a body stand for themselves
+            found.extend((spent / whole, tuple(axes)) for axes in products)
+    return found

@@ -15,7 +15,7 @@ Scope = Literal["layer", "global"]
 Heads = Literal["auto", "heads", "head-dims", "both", "none"]
 Cost = Literal["macs", "params", "bytes"]
 COSTS: tuple[Cost, ...] = ("macs", "params", "bytes")
-AMOUNTS = ("ratio", "threshold", "top_k", "target_macs", "target_params", "target_bytes", "max_drop")
+AMOUNTS = ("ratio", "threshold", "top_k", "target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
 SCOPES: tuple[Scope, ...] = ("layer", "global")
 HEADS: tuple[Heads, ...] = ("auto", "heads", "head-dims", "both", "none")
 
@@ -25,10 +25,11 @@ class Settings:
     """How many channels go, and which may.
 
     Exactly one of ratio (share of the channels, 0 < ratio < 1), threshold (scores below it go, 0 to 1), top_k (scores
-    below the mean of the k best of their group go), target_macs, target_params, target_bytes (share that is left at
-    most, 0 < share < 1) and max_drop (of accuracy, as a share; 0 is none). scope: "layer" takes the same ratio from
-    every group, "global" ranks all channels together or, for a target or a drop, takes from each group by what that
-    costs in error and saves. steps: the removal is spread over so many stages with fresh scores before each;
+    below the mean of the k best of their group go), target_macs, target_params, target_bytes, target_latency (share
+    that is left at most, 0 < share < 1) and max_drop (of accuracy, as a share; 0 is none). scope: "layer" takes the
+    same ratio from every group, "global" ranks all channels together or, for a target or a drop, takes from each group
+    by what that costs in error and saves. steps: the removal is spread over so many stages with fresh scores before
+    each;
     a threshold counts on the scores of the first. round_to: kept counts are multiples of it (1: exact counts).
     min_channels: what a group keeps at least. max_ratio: what a group loses at most (None: 0.9 where the scores
     decide, else no bound but min_channels). layer_ratios: (pattern, ratio) pairs that override the ratio.
@@ -41,6 +42,7 @@ class Settings:
     target_macs: float | None = None
     target_params: float | None = None
     target_bytes: float | None = None
+    target_latency: float | None = None
     max_drop: float | None = None
     criterion: str = "attention"
     scope: Scope = "layer"
@@ -65,7 +67,7 @@ class Settings:
                 raise SettingsError(f"{name} {ratio:g}: the share of channels to remove lies between 0 and 1")
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise SettingsError(f"--threshold {self.threshold:g}: scores lie between 0 and 1")
-        for name in ("target_macs", "target_params", "target_bytes"):
+        for name in (f"target_{cost}" for cost in (*COSTS, "latency")):
             share = getattr(self, name)
             if share is not None and not 0 < share < 1:
                 raise SettingsError(f"{option(name)} {share:g}: the share that is left lies between 0 and 1")

@@ -4,11 +4,22 @@ from onnx_attnprune.report.advice import advice
 from onnx_attnprune.report.build import begin, lost, parameter_types
 from onnx_attnprune.report.files import Outputs, check_outputs
 from onnx_attnprune.report.jsontext import to_json
-from onnx_attnprune.report.model import Change, GroupRow, KeptRow, Repair, Report, Search, Stage, Trial
+from onnx_attnprune.report.model import (
+    Change,
+    GroupRow,
+    KeptRow,
+    Repair,
+    Report,
+    Search,
+    Stage,
+    TimedTrial,
+    Timing,
+    Trial,
+)
 from onnx_attnprune.report.progress import Progress
 from onnx_attnprune.report.terminal import render
 
 __all__ = [
-    "Change", "GroupRow", "KeptRow", "Outputs", "Progress", "Repair", "Report", "Search", "Stage", "Trial", "advice",
-    "begin", "check_outputs", "lost", "parameter_types", "render", "to_json",
+    "Change", "GroupRow", "KeptRow", "Outputs", "Progress", "Repair", "Report", "Search", "Stage", "TimedTrial",
+    "Timing", "Trial", "advice", "begin", "check_outputs", "lost", "parameter_types", "render", "to_json",
 ]  # fmt: skip  # one list

@@ -57,4 +57,11 @@ def _drift(report: Report) -> Iterator[str]:
 
 def _gentler(report: Report) -> str:
     unrepaired = report.repair is not None and report.repair.method == "none"
-    return "lower --ratio, " + ("repair it with --recover, " if unrepaired else "") + "or train the result further"
+    repair = "repair it with --recover, " if unrepaired else ""
+    if report.settings.get("max_drop") is not None:
+        return f"lower --max-drop, {repair}or train the result further"
+    asked = ("threshold", "top_k", "target_macs", "target_params", "target_bytes", "target_latency")
+    given = next((name for name in asked if report.settings.get(name) is not None), "ratio")
+    change = "raise" if given.startswith("target") else "lower"
+    change = f"{change} --{given.replace('_', '-')}"
+    return f"{change}, {repair}let --max-drop 0.01 find how much can go, or train the result further"

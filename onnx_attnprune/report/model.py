@@ -87,6 +87,32 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
+class TimedTrial:
+    """One point of a search for latency: shares of MACs and channels that were left, and of the measured latency.
+
+    confirmed: the same, measured for longer; None for a choice that was not a candidate in the end.
+    """
+
+    macs: float
+    channels: float
+    latency: float
+    confirmed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The search for the largest model that takes at most `limit` of the unpruned model's time on `provider`.
+
+    trials: in the order in which they were tried. chosen: the one taken.
+    """
+
+    limit: float
+    provider: str
+    trials: tuple[TimedTrial, ...]
+    chosen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """Seconds of wall time that a stage of the run took."""
 
@@ -124,6 +150,7 @@ class Report:
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     search: Search | None = None
+    timing: Timing | None = None
 
     @property
     def seconds(self) -> float:

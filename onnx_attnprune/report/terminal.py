@@ -15,7 +15,7 @@ from onnx_attnprune.evaluate.equivalence import Difference
 from onnx_attnprune.evaluate.latency import Latency
 from onnx_attnprune.evaluate.measure import Accuracy, Drift, Speed
 from onnx_attnprune.evaluate.metrics import Classification
-from onnx_attnprune.report.model import Change, Repair, Report, Search
+from onnx_attnprune.report.model import Change, Repair, Report, Search, Timing
 
 MOST_GROUPS, MOST_REASONS, MOST_NOTES = 12, 6, 4
 FEWEST_FOR_AGREEMENT = 16  # rows; of fewer a share says nothing
@@ -34,6 +34,9 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     if report.search is not None:
         title = f"search: {report.search.measure} may drop by {report.search.limit:g}"
         yield from block(title, _search(report.search))
+    if report.timing is not None:
+        title = f"search: at most {report.timing.limit:g} of the latency on {report.timing.provider}"
+        yield from block(title, _timing(report.timing))
     yield from block("result", _result(report))
     if report.self_check is not None:
         check = report.self_check
@@ -139,6 +142,15 @@ def _search(search: Search) -> Table:
         if trial.confirmed is not None and trial.confirmed > search.limit + 1e-9 and not over:
             said = "not confirmed"
         table.add_row(f"{k + 1}", f"{trial.macs:.1%}", f"{trial.channels:.1%}", *drops, said)
+    return table
+
+
+def _timing(timing: Timing) -> Table:
+    table = table_of("tried", "MACs left", "channels left", "latency left", "measured again", "")
+    for k, trial in enumerate(timing.trials):
+        again = "" if trial.confirmed is None else f"{trial.confirmed:.3f}"
+        said = "taken" if k == timing.chosen else "too slow" if trial.latency > timing.limit else ""
+        table.add_row(f"{k + 1}", f"{trial.macs:.1%}", f"{trial.channels:.1%}", f"{trial.latency:.3f}", again, said)
     return table
 
 

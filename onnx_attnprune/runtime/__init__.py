@@ -5,6 +5,7 @@ ONNX Runtime is imported inside the functions that need it, because the import a
 """
 
 from onnx_attnprune.runtime.placement import PlacedSession, Placement
+from onnx_attnprune.runtime.profiling import Kernel, kernels_of
 from onnx_attnprune.runtime.providers import (
     PROVIDERS,
     available_providers,
@@ -16,12 +17,14 @@ from onnx_attnprune.runtime.session import Optimisation, Session
 
 __all__ = [
     "PROVIDERS",
+    "Kernel",
     "Optimisation",
     "PlacedSession",
     "Placement",
     "Session",
     "available_providers",
     "block_of_cpu",
+    "kernels_of",
     "preferred_multiple",
     "resolve_provider",
 ]
