@@ -33,6 +33,7 @@ def load(name: str, file: str) -> ModuleType:
 
 probing = load("probing", "probing.py")
 operators, variants = load("tools_check_operators", "check_operators"), load("tools_check_variants", "check_variants")
+kept = load("tools_measure_kept", "measure_kept")
 Outcome = probing.Outcome
 
 
@@ -192,3 +193,33 @@ def test_operators_without_a_rule_are_listed() -> None:
     refused = operators.check(two, operators.Kind.WEIGHTS, 1)
     assert refused.outcome is Outcome.REFUSED
     assert "no rule for NonZero" in refused.why
+
+
+# ---------------------------------------------------------------- what no group holds
+def test_measure_kept_tells_what_no_group_holds_and_why(tmp_path: Path) -> None:
+    # p: 3 x 4 (free), u: 4 x 5 under a layer norm, g: 5, b: 5 x 6 (both sides kept), all between free or kept axes.
+    text = """g (float[N, 3] x) => (float[N, 6] y) <float[3, 4] p, float[4, 5] u, float[5] g, float[5, 6] b>
+    { h = MatMul (x, p) a = MatMul (h, u) n = LayerNormalization (a, g) y = MatMul (n, b) }"""
+    path = tmp_path / "held.onnx"
+    path.write_bytes(parse(text).SerializeToString())
+    found = kept.measured(path, ())
+    outside = {" and ".join(sorted(why)): share for why, share in found.parameters.items()}
+    assert (found.name, found.groups) == ("held", 1)
+    assert outside == {
+        "LayerNormalization: normalised over and graph output": pytest.approx(30 / 67),
+        "LayerNormalization: normalised over": pytest.approx(5 / 67),
+    }
+    assert sum(found.macs.values()) == pytest.approx(30 / 62)
+    assert found.half == pytest.approx((67 - 2 * 8) / 67)
+    assert found.line().startswith("| held | 1 | 52.2% | 48.4% | 76% | 44.8% LayerNormalization")
+    done = subprocess.run([sys.executable, TOOLS / "measure_kept", path], capture_output=True, text=True, check=True)
+    assert "| LayerNormalization: normalised over | 1 | 52.24% | 48.39% |" in done.stdout
+    assert "| graph output | 1 | 44.78% | 48.39% |" in done.stdout
+
+
+def test_measure_kept_fails_on_what_is_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "nonsense.onnx"
+    path.write_bytes(b"nonsense")
+    done = subprocess.run([sys.executable, TOOLS / "measure_kept", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "not an ONNX model" in done.stderr

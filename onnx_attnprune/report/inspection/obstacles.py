@@ -34,9 +34,9 @@ def obstacles(analysis: Analysis, costs: Costs) -> tuple[Obstacle, ...]:
     found: dict[Key, _Found] = {}
     held: dict[int, tuple[Reason, ...]] = {}  # variable -> reasons, of the axes that weights are kept on
     for tensor, place, axis in _kept_axes(analysis):
-        reasons = _reasons(analysis, axis)
+        reasons = reasons_of(analysis, axis)
         for leaf in leaves(analysis.space.find(axis)):
-            held[leaf.id] = reasons if POSITION in reasons else _reasons(analysis, leaf)
+            held[leaf.id] = reasons if POSITION in reasons else reasons_of(analysis, leaf)
         for reason in reasons:
             one = found.setdefault(_key(reason), _Found())
             one.axes[tensor, place] = axis.size
@@ -58,7 +58,7 @@ def obstacles(analysis: Analysis, costs: Costs) -> tuple[Obstacle, ...]:
     return tuple(sorted(rows, key=rank))
 
 
-def _reasons(analysis: Analysis, axis: Axis) -> tuple[Reason, ...]:
+def reasons_of(analysis: Analysis, axis: Axis) -> tuple[Reason, ...]:
     """Why an axis is kept; where it is one of positions, nothing else matters."""
     found = analysis.space.reasons(axis)
     return (POSITION,) if any(r.why == POSITION.why or r.why in SPACES for r in found) else found
@@ -68,6 +68,12 @@ def _key(reason: Reason) -> Key:
     """What makes reasons one obstacle; where one names a tensor, neither this nor the operator tells them apart."""
     plain = re.sub(r"'[^']*'", "an operand", reason.why)
     return (plain, reason.op) if plain == reason.why else (plain, "")
+
+
+def title_of(reason: Reason) -> str:
+    """A reason in words that hold for any network: the operator behind it, no names."""
+    why, op = _key(reason)
+    return f"{op}: {why}" if op and not why.startswith(op) else why
 
 
 def _kept_axes(analysis: Analysis) -> Iterator[tuple[str, int, Axis]]:
