@@ -7,28 +7,23 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, helper
 
-from tests.golden.nets import Builder
+from tests.growing import Growing
 
 Size = tuple[int, int]
 ACTIVATIONS = ["Relu", "Sigmoid", "HardSwish", "Tanh", "LeakyRelu", "Softplus", "Abs", "Exp", "Neg", "Cos", "Identity"]
 
 
-class Grower(Builder):
+class Grower(Growing):
     """Adds random layers to a network; every tensor that is still of use is remembered with its size in space."""
 
     def __init__(self, draw: st.DrawFn, opset: int) -> None:
         super().__init__(draw(st.integers(1, 4)), seed=draw(st.integers(0, 999)), size=(6, 4), opset=opset)
         self.draw = draw
         self.space: dict[str, Size] = {"x": (6, 4)}
-        self.count = 0
 
-    def fresh(self, kind: str) -> str:
-        self.count += 1
-        return f"{kind}{self.count}"
-
-    def add(
+    def add(  # type: ignore[override]  # an image has a size in space, too
         self,
         kind: str,
         operands: list[str],
@@ -41,18 +36,9 @@ class Grower(Builder):
         self.space[name] = self.space[operands[0]] if space is None else space
         return name
 
-    def listed(self, values: list[int]) -> str:
-        return self.constant(self.fresh("ints"), values)
-
     def pick(self) -> str:
         """One of the latest tensors."""
         return self.draw(st.sampled_from(list(self.space)[-4:]))
-
-    def number(self, low: int, high: int) -> int:
-        return self.draw(st.integers(low, high))
-
-    def divisor(self, n: int) -> int:
-        return self.draw(st.sampled_from([d for d in range(1, n + 1) if n % d == 0]))
 
     # ---------------------------------------------------------------- layers
     def mixing(self, x: str, out: int, kernel: int = 1, group: int = 1) -> str:
@@ -204,8 +190,7 @@ class Grower(Builder):
         return self.add("Tanh", [self.add("Mul", [x, one])])
 
     def resampled(self, x: str) -> str:
-        (h, w), name = self.space[x], self.fresh("scales")
-        self.weights.append(numpy_helper.from_array(np.array([1, 1, 1, 2], np.float32), name))
+        (h, w), name = self.space[x], self.stored(self.fresh("scales"), [1, 1, 1, 2])
         return self.add("Resize", [x, "", name], None, (h, 2 * w), mode="nearest") if w < 9 else self.activated(x)
 
     def chosen(self, x: str) -> str:
@@ -232,12 +217,56 @@ class Grower(Builder):
         self.space[y] = self.space[x]
         return y
 
+    def normalised_in_groups(self, x: str) -> str:
+        """Group norm as PyTorch's exporter writes it: an instance norm of groups laid out in rows, scale and shift."""
+        n, (h, w) = self.channels[x], self.space[x]
+        g = self.divisor(n)
+        rows = self.op("Reshape", [x, self.listed([0, g, -1])], self.fresh("rows"), n)
+        unit = [self.stored(self.fresh("one"), np.ones(g)), self.stored(self.fresh("nought"), np.zeros(g))]
+        even = self.op("InstanceNormalization", [rows, *unit], self.fresh("even"), n)
+        y = self.op("Reshape", [even, self.listed([0, n, h, w])], self.fresh("back"), n)
+        self.space[y] = self.space[x]
+        scaled = self.add("Mul", [y, self.weight(self.fresh("gamma"), n, 1, 1)])
+        return self.add("Add", [scaled, self.weight(self.fresh("beta"), n, 1, 1)])
+
+    def unfolded(self, x: str) -> str:
+        """Pixel shuffle in pieces: a convolution to four times the channels, which are laid out in space."""
+        (h, w), c = self.space[x], self.number(1, 4)
+        if h * w > 30:
+            return self.convolution(x)
+        grid = self.op("Reshape", [self.mixing(x, 4 * c), self.listed([0, c, 2, 2, h, w])], self.fresh("grid"), c)
+        dealt = self.op("Transpose", [grid], self.fresh("dealt"), c, perm=[0, 1, 4, 2, 5, 3])
+        return self.add("Reshape", [dealt, self.listed([0, c, 2 * h, 2 * w])], c, (2 * h, 2 * w))
+
+    def quantised(self, x: str) -> str:
+        """A convolution of 8-bit numbers: between quantised and dequantised tensors, or in one operator."""
+        group, per_channel, n = self.divisor(self.channels[x]), self.draw(st.booleans()), self.channels[x]
+        out = group * self.number(1, 3)
+        zero = self.stored(self.fresh("zero"), self.draw(st.sampled_from([0, 128])), np.uint8)
+        step = self.stored(self.fresh("step"), 1 / 16)
+        steps = 2.0 ** self._rng.integers(-8, -5, out)
+        packed = self.stored(self.fresh("packed"), self._rng.integers(-63, 64, (out, n // group, 1, 1)), np.int8)
+        scale = self.stored(self.fresh("scale"), steps if per_channel else steps[0])
+        nought = self.stored(self.fresh("nought"), np.zeros(out) if per_channel else 0, np.int8)
+        q = self.op("QuantizeLinear", [x, step, zero], self.fresh("quantised"))  # no start for a later layer
+        if self.draw(st.booleans()):
+            operands = [q, step, zero, packed, scale, nought, step, zero]
+            y = self.op("QLinearConv", operands, self.fresh("qconv"), out, group=group)
+            return self.add("DequantizeLinear", [y, step, zero], out, self.space[x])
+        axis = {"axis": 0} if per_channel else {}
+        weight = self.op("DequantizeLinear", [packed, scale, nought], self.fresh("weight"), out, **axis)
+        back = self.op("DequantizeLinear", [q, step, zero], self.fresh("dequantised"))
+        y = self.op("Conv", [back, weight], self.fresh("conv"), out, group=group)
+        again = self.op("QuantizeLinear", [y, step, zero], self.fresh("quantised"))
+        return self.add("DequantizeLinear", [again, step, zero], out, self.space[x])
+
     def layers(self) -> list[Callable[[str], str]]:
         return [
             self.convolution, self.convolution, self.transposed, self.normalised, self.activated, self.scaled,
             self.joined, self.joined, self.gated, self.pooled, self.halves, self.sliced, self.gathered,
             self.shuffled, self.padded, self.tiled, self.laid_out, self.over_channels,
-            self.chosen, self.spread, self.computed, self.resampled,
+            self.chosen, self.spread, self.computed, self.resampled, self.normalised_in_groups, self.unfolded,
+            self.quantised,
         ]  # fmt: skip  # a list
 
     def finished(self, x: str) -> ModelProto:
