@@ -251,9 +251,9 @@ class SequenceGrower(QuantisedLayers, Growing):
             helper.make_node("Tanh", [f"{tag}.c"], [f"{tag}.next"]),
             helper.make_node("Identity", [f"{tag}.next"], [f"{tag}.out"]),
         ]
-        inputs, outputs = (
-            [helper.make_tensor_value_info(f"{tag}.{name}", TensorProto.FLOAT, None) for name in names]
-            for names in (("state", "x"), ("next", "out"))
+        inputs, outputs = (  # ONNX Runtime wants to be told the shapes, which the cut then has to mend
+            [helper.make_tensor_value_info(f"{tag}.{k}", TensorProto.FLOAT, ["N", size]) for k, size in sizes.items()]
+            for sizes in ({"state": h, "x": n}, {"next": h, "out": h})
         )
         names = [self.fresh("state"), self.fresh("scanned")]
         body = helper.make_graph(nodes, tag, inputs, outputs)
