@@ -1,6 +1,6 @@
 """The only door to onnx: reading a model, looking at its graph, editing a copy, writing it whole or not at all."""
 
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from onnx_attnprune.graph.checking import (
     as_float32,
@@ -54,6 +54,7 @@ __all__ = [
     "NodeProto",
     "Signature",
     "TensorProto",
+    "ValueInfoProto",
     "add_initializer",
     "all_tensors",
     "as_float32",

@@ -15,6 +15,7 @@ from onnx_attnprune.graph import (
     ModelProto,
     Node,
     NodeProto,
+    ValueInfoProto,
     add_initializer,
     bodies_of,
     integers_tensor,
@@ -194,4 +195,18 @@ def _restate_signatures(model: ModelProto, analysis: Analysis, alive: Mapping[in
         body.value_info.extend(stay)
         for value in (*body.input, *body.output):
             if value.type.HasField("tensor_type") and not is_whole(value.name):
-                value.type.tensor_type.ClearField("shape")
+                _restate_signature(value, analysis, alive)
+
+
+def _restate_signature(value: ValueInfoProto, analysis: Analysis, alive: Mapping[int, BoolArray]) -> None:
+    """State the shape of what a body takes or gives anew: ONNX Runtime runs no Scan whose body leaves it open."""
+    known = analysis.tensors.get(value.name)
+    shape = value.type.tensor_type.shape
+    if known is None or known.axes is None or len(known.axes) != len(shape.dim):
+        value.type.tensor_type.ClearField("shape")
+        return
+    for dim, axis in zip(shape.dim, known.axes, strict=True):
+        if dim.dim_value == axis.size:
+            dim.dim_value = analysis.space.size(axis, alive)
+        else:
+            dim.ClearField("dim_value")

@@ -78,6 +78,27 @@ def test_a_loop_that_swaps_its_states() -> None:
     assert {m.slot.tensor for g in analysis.groups if g.name == "w" for m in g.members} == {"w", "b", "q", "v", "o"}
 
 
+def test_a_scan_states_its_shapes_anew() -> None:
+    """ONNX Runtime runs no Scan whose body leaves its shapes open, where it can't infer them itself: behind a Loop."""
+    text = """g (float[N, 6, 3] x) => (float[N, 6, 4] y)
+    <float[3, 5] a, int64 turns = {2}, int64[1] two = {2}, float[5, 7] s, float[5, 7] i, float[7, 7] h, float[7, 4] v>
+    { m = MatMul (x, a)
+      l = Loop (turns, "", m) <body = turn (int64 t, bool go, float[P, Q, R] before) => (bool on, float[P, Q, R] next)
+          { next = Tanh (before) on = Identity (go) }>
+      p = Transpose <perm = [0, 2, 1]> (l) q = GlobalAveragePool (p) r = Squeeze (q, two) start = MatMul (r, s)
+      rows = Transpose <perm = [1, 0, 2]> (l)
+      last, all = Scan <num_scan_inputs = 1, body = row (float[N, 7] state, float[N, 5] one)
+          => (float[N, 7] new, float[N, 7] out)
+          { j = MatMul (one, i) k = MatMul (state, h) sum = Add (j, k) new = Tanh (sum) out = Identity (new) }>
+          (start, rows)
+      o = Transpose <perm = [1, 0, 2]> (all) y = MatMul (o, v) }"""
+    model = parse(text, 17)
+    loop = next(n for n in model.graph.node if n.op_type == "Loop").attribute[0].g
+    for value in (loop.input[2], loop.output[1]):
+        value.type.tensor_type.ClearField("shape")
+    check(model, {"a": 5, "s": 7})
+
+
 def test_a_scan_over_rows() -> None:
     """A state and a sequence: what is scanned over is kept, the channels go through."""
     text = """g (float[3, 6, 7] x) => (float[A, B] y) <float[7,4] w0, float[4,5] w, float[3,5] start,

@@ -7,6 +7,7 @@ TESTS = [
     "tests/test_grouping.py",
     "tests/ops/test_slicing.py",
     "tests/ops/test_sizes.py",
+    "tests/ops/test_control.py",
 ]
 
 MUTANTS = [
@@ -23,4 +24,5 @@ MUTANTS = [
     ("_restated_input", "or _drifts(e, space, alive)", ""),
     ("_put", "if proto.attribute[k].name in drop:", "if False:"),
     ("_restate_signatures", "dim.dim_value = size", "pass"),
+    ("_restate_signature", "if dim.dim_value == axis.size:", "if False:"),
 ]
