@@ -66,8 +66,8 @@ def _run(options: dict[str, Any]) -> Report:
         settings=settings,
         shapes=shapes_of(options["shapes"]),
         command=shlex.join(["onnx-attnprune", *sys.argv[1:]]),
-        **{k: options[k] for k in ("round_to", "provider", "recover", "evaluation", "calibration", "plan", "from_plan",
-                                   "report", "latency_seconds", "threads")},
+        **{k: options[k] for k in ("round_to", "provider", "recover", "evaluation", "calibration", "preprocess",
+                                   "metric", "plan", "from_plan", "report", "latency_seconds", "threads")},
     )  # fmt: skip  # a list of names
     if options["quiet"]:
         return prune_file(request)

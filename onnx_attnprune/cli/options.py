@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from onnx_attnprune.cli.dataoptions import CALIBRATE, DATA, EVAL, METRIC, PREPROCESS
 from onnx_attnprune.errors import SettingsError
 
 # The names of registries, written out so that --help need not import them; a test holds them equal.
@@ -46,7 +47,7 @@ Exit codes (the output is written with 0 only):
   70  a defect of onnx-attnprune itself (--debug shows where)
  130  interrupted
 """
-EPILOG = f"{_EXAMPLES}\n{_COMMANDS}\n{_EXIT_CODES}"
+EPILOG = f"{_EXAMPLES}\n{DATA}\n{_COMMANDS}\n{_EXIT_CODES}"
 
 
 class _Number(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
@@ -234,20 +235,10 @@ _DECORATORS = (
         "least-squares: refit each layer on the channels that it keeps; auto: that, on made-up samples where "
         "--calibrate gives none.",
     ),
-    click.option(
-        "--calibrate",
-        "calibration",
-        type=FILE,
-        metavar="DATA.npz",
-        help="Unlabelled samples for the repair: one array per input; some 256 are enough.",
-    ),
-    click.option(
-        "--eval",
-        "evaluation",
-        type=FILE,
-        metavar="DATA.npz",
-        help="Measure accuracy before and after: one array per input, and 'labels'.",
-    ),
+    CALIBRATE,
+    EVAL,
+    PREPROCESS,
+    METRIC,
     SHAPE,
     click.option(
         "--provider",

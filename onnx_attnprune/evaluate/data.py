@@ -1,14 +1,11 @@
-"""Evaluation and calibration data: an .npz file with one array per input and, where there are any, `labels`."""
+"""Evaluation and calibration data: one array of samples per input and, where there are any, labels."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +18,56 @@ Array = NDArray[Any]
 LABELS = "labels"
 
 
+class Rows(Protocol):
+    """Samples on the first axis: an array, or something that makes one where it is sliced (images in a folder)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of samples, then the shape of one."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The element type."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, which: slice, /) -> Rows: ...
+
+    def __array__(self) -> Array: ...
+
+    def astype(self, dtype: Any, /) -> Rows:
+        """The same samples in another element type."""
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """`feeds[input]` has shape [size, ...] and the input's type; `labels` is int64 of shape [size] or None."""
+    """`feeds[input]` has shape [size, ...] and the input's type.
 
-    feeds: dict[str, Array]
+    labels: int64 or float64 of shape [size, ...] (of any numeric type for a metric of the user's own), or None.
+    source: where the samples are from, as the user gave it. about: what else there is to say of how they were read.
+    """
+
+    feeds: Mapping[str, Rows]
     labels: Array | None
     size: int
+    source: str = "data"
+    about: str = ""
+
+    @property
+    def name(self) -> str:
+        """The source without the folders in front of it."""
+        return Path(self.source).name
+
+    def in_float32(self) -> Dataset:
+        """The same samples with float32 for bfloat16."""
+        feeds = {n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in self.feeds.items()}
+        return Dataset(feeds, self.labels, self.size, self.source, self.about)
+
+    def part(self, which: slice) -> Dataset:
+        """Some of the samples."""
+        feeds = {name: rows[which] for name, rows in self.feeds.items()}
+        labels = None if self.labels is None else self.labels[which]
+        return Dataset(feeds, labels, len(range(*which.indices(self.size))), self.source, self.about)
 
 
 @dataclass(frozen=True)
@@ -38,69 +78,38 @@ class Batch:
     size: int
 
 
-def load_npz(path: str | Path, specs: Sequence[InputSpec]) -> Dataset:
-    """Reads data for a model with the inputs `specs`; the first dimension of every array counts the samples.
+def gathered(
+    arrays: Mapping[str, Array], labels: Array | None, specs: Sequence[InputSpec], source: str, about: str = ""
+) -> Dataset:
+    """A dataset of the arrays that a model with the inputs `specs` needs, each brought to the type of its input.
 
     An array is cast to the type of its input when that loses nothing but precision: any real type to a float type, an
     integer type to an integer type that holds all of its values; nothing else is cast to or from a boolean. All sizes
     that the model fixes must agree, except the first: `batches` sees to that one.
 
-    Raises DataError for whatever is wrong with the file, in one line that names the file and the array.
+    Raises DataError, in one line that names the source and the array.
     """
-    arrays = _read(Path(path))
     needed = [spec.name for spec in specs]
-    optional = {LABELS} - set(needed)
     if missing := [name for name in needed if name not in arrays]:
-        raise DataError(f"{path}: no array {_list(missing)}; the model needs {_list(needed)}, there is {_list(arrays)}")
-    if extra := [name for name in arrays if name not in needed and name not in optional]:
         raise DataError(
-            f"{path}: the model has no input {_list(extra)}; it needs {_list(needed)} (and may have labels)"
+            f"{source}: no array {listed(missing)}; the model needs {listed(needed)}, there is {listed(arrays)}"
         )
-    feeds = {spec.name: _fit(arrays[spec.name], spec, f"{path}: array {spec.name}") for spec in specs}
-    labels = _labels(arrays[LABELS], f"{path}: array {LABELS}") if optional & arrays.keys() else None
+    if extra := [name for name in arrays if name not in needed]:
+        raise DataError(
+            f"{source}: the model has no input {listed(extra)}; it needs {listed(needed)} (and may have labels)"
+        )
+    feeds = {spec.name: _fit(arrays[spec.name], spec, f"{source}: array {spec.name}") for spec in specs}
     counts = {name: len(array) for name, array in feeds.items()}
     if labels is not None:
+        labels = _labels(labels, f"{source}: {LABELS}")
         counts[LABELS] = len(labels)
     if len(set(counts.values())) > 1:
         lengths = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise DataError(f"{path}: the arrays have different numbers of samples: {lengths}")
+        raise DataError(f"{source}: the arrays have different numbers of samples: {lengths}")
     size = next(iter(counts.values()), 0)
     if size == 0:
-        raise DataError(f"{path}: there are no samples")
-    return Dataset(feeds, labels, size)
-
-
-def _read(path: Path) -> dict[str, Array]:
-    """All arrays of the file; nothing is ever unpickled."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            begins_as_zip = file.read(2) == b"PK"
-        raise DataError(f"{path}: {'the file is truncated or damaged' if begins_as_zip else 'not an .npz file'}")
-    try:
-        # Opened here, because numpy leaves the file open when it can't read it.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: _member(archive, name, path) for name in archive.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        # RuntimeError: zipfile's for entries that claim to be encrypted, or of a version or method it does not know.
-        raise DataError(f"{path}: the file is truncated or damaged ({_first_line(error)})") from error
-    except ValueError as error:  # a zip file behind other bytes, which numpy takes for a pickle
-        raise DataError(f"{path}: not an .npz file") from error
-
-
-def _member(archive: Mapping[str, Any], name: str, path: Path) -> Array:
-    try:
-        array = archive[name]
-    except (ValueError, SyntaxError, TokenError) as error:  # the last two from numpy's parser of a damaged header
-        # numpy's message for an object array advises to allow pickles, which would run the file's code.
-        why = "holds Python objects (a pickle), which are never loaded" if "pickle" in str(error) else "can't be read"
-        raise DataError(f"{path}: array {name} {why}") from error
-    except MemoryError as error:
-        raise DataError(f"{path}: array {name} does not fit into memory") from error
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{path}: {name} is no array")
-    return array
+        raise DataError(f"{source}: there are no samples")
+    return Dataset(feeds, labels, size, source, about)
 
 
 def _fit(array: Array, spec: InputSpec, told: str) -> Array:
@@ -141,10 +150,14 @@ def _cast(array: Array, dtype: np.dtype[Any], told: str) -> Array:
 
 
 def _labels(array: Array, told: str) -> Array:
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise DataError(f"{told} must be one integer per sample, not {array.dtype.name} of shape {list(array.shape)}")
-    if array.size and int(array.min()) < 0:
-        raise DataError(f"{told} holds {int(array.min())}; classes count from 0")
+    if array.ndim == 0 or not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+        raise DataError(f"{told}: must be numbers, one row per sample, not {array.dtype.name} of {list(array.shape)}")
+    if np.issubdtype(array.dtype, np.complexfloating):
+        raise DataError(f"{told}: complex numbers can't be compared with")
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise DataError(f"{told}: hold nan or infinity")
+        return array.astype(np.float64)
     return array.astype(np.int64)
 
 
@@ -153,7 +166,7 @@ def fixed_batch(specs: Sequence[InputSpec]) -> int | None:
     firsts = {spec.shape[0] for spec in specs if spec.shape}
     fixed = {size for size in firsts if isinstance(size, int)}
     if len(fixed) > 1:
-        raise DataError(f"the inputs of the model have different first sizes: {_list(map(str, sorted(fixed)))}")
+        raise DataError(f"the inputs of the model have different first sizes: {listed(map(str, sorted(fixed)))}")
     return next(iter(fixed), None)
 
 
@@ -167,17 +180,19 @@ def batches(dataset: Dataset, batch_size: int, fixed_batch: int | None = None) -
     if rows < 1:
         raise SettingsError(f"the batch size must be at least 1, not {rows}")
     for start in range(0, dataset.size, rows):
-        feeds = {name: array[start : start + rows] for name, array in dataset.feeds.items()}
+        feeds = {name: np.asarray(array[start : start + rows]) for name, array in dataset.feeds.items()}
         size = min(rows, dataset.size - start)
         if fixed_batch is not None and size < rows:
             feeds = {name: array[np.arange(rows) % size] for name, array in feeds.items()}
         yield Batch(feeds, size)
 
 
-def _list(names: Any) -> str:
+def rows(samples: Rows, count: int) -> Array:
+    """The first samples as an array; where there are fewer, they are repeated."""
+    found = np.asarray(samples[:count])
+    return found if len(found) == count else found[np.arange(count) % len(found)]
+
+
+def listed(names: Any) -> str:
+    """Names for people."""
     return ", ".join(names) or "none"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from onnx_attnprune.errors import ModelError
-from onnx_attnprune.evaluate.data import Dataset, fixed_batch
+from onnx_attnprune.evaluate.data import Dataset, fixed_batch, rows
 from onnx_attnprune.evaluate.equivalence import Difference, compare
 from onnx_attnprune.evaluate.feeds import InputSpec, Shape, random_feeds, shapes_text
 from onnx_attnprune.evaluate.latency import Latency, measure_pair
-from onnx_attnprune.evaluate.metrics import Classification, evaluate
+from onnx_attnprune.evaluate.metrics import Figures, evaluate
+from onnx_attnprune.evaluate.own import Metric
 from onnx_attnprune.evaluate.selfcheck import in_float32_too
 from onnx_attnprune.evaluate.staging import loadable
 from onnx_attnprune.runtime import Session
@@ -50,24 +50,27 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Classification figures of the original, of the pruned model before repair (None without repair) and after it."""
+    """Figures of the original, of the pruned model before repair (None without repair) and after it."""
 
     data: str
-    before: Classification
-    unrepaired: Classification | None
-    after: Classification
+    before: Figures
+    unrepaired: Figures | None
+    after: Figures
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the models are fed. `shapes`: for drift; `single`: one sample, for latency; `limits`: see `random_feeds`."""
+    """What the models are fed. `shapes`: for drift; `single`: one sample, for latency; `limits`: see `random_feeds`.
+
+    metric: the user's own way to judge the outputs on the data.
+    """
 
     specs: Sequence[InputSpec]
     shapes: Mapping[str, Shape]
     single: Mapping[str, Shape]
     limits: Mapping[str, int]
     data: Dataset | None
-    data_name: str
+    metric: Metric | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +93,14 @@ class Measured:
     notes: tuple[str, ...]
 
 
-def accuracy_of(model: onnx.ModelProto, given: Given, setup: Setup, folder: Path) -> Classification:
+def accuracy_of(model: onnx.ModelProto, given: Given, setup: Setup, folder: Path) -> Figures:
     """Accuracy of a model that lies in no file. Raises DataError where there is no data."""
     with loadable(model, folder) as source:
         return _evaluate(Session(source, provider=setup.provider, threads=setup.threads), given, setup)
 
 
 def measure(
-    original: Path, pruned: Path, unrepaired: Classification | None, given: Given, setup: Setup,
+    original: Path, pruned: Path, unrepaired: Figures | None, given: Given, setup: Setup,
     stage: Callable[[str], AbstractContextManager[None]],
 ) -> Measured:  # fmt: skip  # two lines
     """Run both models. Raises ModelError where one does not run, DataError where the data does not fit the outputs."""
@@ -107,7 +110,7 @@ def measure(
         accuracy = None
         if given.data is not None:
             one, two = _evaluate(before, given, setup), _evaluate(after, given, setup)
-            accuracy = Accuracy(given.data_name, one, unrepaired, two)
+            accuracy = Accuracy(given.data.source, one, unrepaired, two)
         drift = _drift(before, after, given, setup)
     if setup.in_float32:
         return Measured(accuracy, drift, None, ("no latency: ONNX Runtime has no bfloat16 kernels here",))
@@ -118,12 +121,10 @@ def measure(
     return Measured(accuracy, drift, speed, ())
 
 
-def _evaluate(session: Session, given: Given, setup: Setup) -> Classification:
+def _evaluate(session: Session, given: Given, setup: Setup) -> Figures:
     assert given.data is not None
-    data = given.data
-    if setup.in_float32:
-        data = Dataset({name: in_float32_too(array) for name, array in data.feeds.items()}, data.labels, data.size)
-    return evaluate(session, data, BATCH, fixed_batch(given.specs))
+    data = given.data.in_float32() if setup.in_float32 else given.data
+    return evaluate(session, data, BATCH, fixed_batch(given.specs), given.metric)
 
 
 def _drift(before: Session, after: Session, given: Given, setup: Setup) -> Drift:
@@ -134,7 +135,7 @@ def _drift(before: Session, after: Session, given: Given, setup: Setup) -> Drift
     else:
         samples = fixed_batch(given.specs) or min(BATCH, given.data.size)
         feeds = {name: rows(array, samples) for name, array in given.data.feeds.items()}
-        inputs = f"{samples} samples of {Path(given.data_name).name}"
+        inputs = f"{samples} samples of {given.data.name}"
     if setup.in_float32:
         feeds = {name: in_float32_too(array) for name, array in feeds.items()}
     reference = before.run(feeds)
@@ -155,8 +156,3 @@ def _latency_feeds(given: Given, shapes: Mapping[str, Shape]) -> Feeds:
     if given.data is None:
         return random_feeds(given.specs, shapes, 1, given.limits)
     return {name: rows(array, shapes[name][0]) for name, array in given.data.feeds.items()}
-
-
-def rows(array: NDArray[Any], count: int) -> NDArray[Any]:
-    """The first rows of an array; where it has fewer, it is repeated."""
-    return array[:count] if len(array) >= count else array.repeat(math.ceil(count / len(array)), axis=0)[:count]

@@ -1,106 +1,147 @@
-"""Accuracy of a classifier: top-1, top-5, and macro-averaged precision, recall and F1."""
+"""How good a model is on labelled samples: the kind of the labels says what is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_attnprune.errors import DataError
+from onnx_attnprune.evaluate.classification import Classification, Confusion, Tally, class_rows, class_scores
 from onnx_attnprune.evaluate.data import Dataset, batches
 from onnx_attnprune.evaluate.feeds import is_float
-from onnx_attnprune.runtime import Session
+from onnx_attnprune.evaluate.own import Metric, Own, own_figures
+from onnx_attnprune.evaluate.regression import Errors, Regression, fitting
 
 Array = NDArray[Any]
 
-_FEWEST_FOR_TOP5 = 6  # with five classes or fewer everything is in the top 5
+Figures = Classification | Regression | Own
+
+
+class Runs(Protocol):
+    """What is evaluated: a session, or what runs like one."""
+
+    def run(self, feeds: Mapping[str, Array], output_names: Sequence[str] | None = None) -> dict[str, Array]:
+        """The outputs by name (all, or those named)."""
 
 
 @dataclass(frozen=True)
-class Classification:
-    """Shares in [0, 1] over `n` samples; `top5` is None with fewer than six classes.
+class Assessment:
+    """The figures of a model, and for a classifier which classes it takes for which."""
 
-    Precision, recall and F1 are computed per class and averaged over the classes that occur among the labels, each
-    with the same weight; a class that is never predicted has precision 0.
+    figures: Figures
+    confusion: Confusion | None = None
+
+
+def evaluate(
+    session: Runs, dataset: Dataset, batch_size: int, fixed_batch: int | None = None, metric: Metric | None = None
+) -> Figures:
+    """The figures of `assess`."""
+    return assess(session, dataset, batch_size, fixed_batch, metric).figures
+
+
+def assess(
+    session: Runs, dataset: Dataset, batch_size: int, fixed_batch: int | None = None, metric: Metric | None = None
+) -> Assessment:
+    """Run `session` over labelled data, batch by batch (see `batches`), and compare what it gives with the labels.
+
+    With a metric of the user's own that says what is measured, else the labels: integers are classes, floats are
+    values. Raises DataError when there are no labels or no output fits them, ModelError when a run fails.
     """
-
-    n: int
-    top1: float
-    top5: float | None
-    precision: float
-    recall: float
-    f1: float
-
-
-def classify(scores: Array, labels: Array) -> Classification:
-    """Compares `scores` of shape [n, classes], higher is likelier, with integer `labels` of shape [n].
-
-    Among equal scores the class of the lowest index comes first, as in argmax. A sample whose scores hold nan counts
-    as wrong. Raises DataError when shapes do not fit, n is 0, or a label has no score.
-    """
-    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
-        raise DataError(f"scores of shape {list(scores.shape)} do not fit labels of shape {list(labels.shape)}")
-    n, classes = scores.shape
-    if n == 0:
-        raise DataError("there are no samples to classify")
-    if int(labels.min()) < 0 or int(labels.max()) >= classes:
-        wrong = int(labels.min() if labels.min() < 0 else labels.max())
-        raise DataError(f"label {wrong} is out of range: the model tells {classes} classes apart (0 to {classes - 1})")
-    ranks, predicted = _rank(scores, labels)
-    precision, recall, f1 = _macro(predicted, labels, classes)
-    top5 = float(np.mean(ranks < 5)) if classes >= _FEWEST_FOR_TOP5 else None
-    return Classification(n, float(np.mean(ranks == 0)), top5, precision, recall, f1)
+    if dataset.labels is None:
+        raise DataError(f"{dataset.source}: has no array labels to compare with")
+    if metric is not None:
+        outputs, labels = _all_outputs(session, dataset, batch_size, fixed_batch), dataset.labels
+        return Assessment(own_figures(metric, outputs, labels))
+    if is_float(dataset.labels.dtype):
+        errors = Errors(dataset.labels)
+        for scores, labels in _compared(session, dataset, batch_size, fixed_batch):
+            errors.add(scores, labels)
+        return Assessment(errors.figures())
+    tally = Tally()
+    for scores, labels in _compared(session, dataset, batch_size, fixed_batch):
+        tally.add(scores, labels)
+    return Assessment(tally.figures(), tally.confusion())
 
 
-def _rank(scores: Array, labels: Array) -> tuple[Array, Array]:
-    """The place of the right class among the scores (0 is the best), and the predicted class (-1 for nan)."""
-    classes = scores.shape[1]
-    right = np.take_along_axis(scores, labels[:, None], axis=1)
-    before = (scores == right) & (np.arange(classes) < labels[:, None])
-    ranks = np.sum((scores > right) | before, axis=1)
-    broken = np.isnan(scores).any(axis=1)
-    return np.where(broken, classes, ranks), np.where(broken, -1, np.argmax(scores, axis=1))
-
-
-def _macro(predicted: Array, labels: Array, classes: int) -> tuple[float, float, float]:
-    actual = np.bincount(labels, minlength=classes)
-    claimed = np.bincount(predicted[predicted >= 0], minlength=classes)
-    hits = np.bincount(labels[predicted == labels], minlength=classes)
-    occurs = actual > 0
-    precision = hits[occurs] / np.maximum(claimed[occurs], 1)
-    recall = hits[occurs] / actual[occurs]
-    # 2 p r / (p + r), written so that it can't divide by zero
-    f1 = 2 * hits[occurs] / (claimed[occurs] + actual[occurs])
-    return float(np.mean(precision)), float(np.mean(recall)), float(np.mean(f1))
+def answers(session: Runs, dataset: Dataset, batch_size: int, fixed_batch: int | None = None) -> NDArray[np.int64]:
+    """The place of the largest score of each sample: labels that say what the model itself says."""
+    found = []
+    for batch in batches(dataset, batch_size, fixed_batch):
+        outputs = session.run(batch.feeds)
+        count = len(next(iter(batch.feeds.values())))
+        scores = class_scores(outputs[scores_of(outputs, count)])
+        assert scores is not None
+        found.append(scores[: batch.size].argmax(1))
+    return np.concatenate(found).astype(np.int64)
 
 
 def scores_of(outputs: Mapping[str, Array], rows: int) -> str:
-    """The name of the first output that is float of shape [rows, classes] with two classes or more.
+    """The name of the first float output [rows, classes], axes of size 1 left out, with two classes or more.
 
     Raises DataError, with the shapes that are there, if none is.
     """
     for name, array in outputs.items():
-        if array.ndim == 2 and array.shape[0] == rows and array.shape[1] > 1 and is_float(array.dtype):
+        if len(array) == rows and class_scores(array) is not None:
             return name
-    there = ", ".join(f"{name} {array.dtype.name}{list(array.shape)}" for name, array in outputs.items())
-    raise DataError(f"no output holds the scores of a classifier, a float array [{rows}, classes]; there is: {there}")
+    raise DataError(
+        f"no output holds the scores of a classifier, a float array [{rows}, classes]; there is: {_there(outputs)}"
+    )
 
 
-def evaluate(session: Session, dataset: Dataset, batch_size: int, fixed_batch: int | None = None) -> Classification:
-    """Runs `session` over labelled data, batch by batch (see `batches`), and keeps nothing but the scores.
-
-    Raises DataError when the data has no labels or no output holds scores, ModelError when a run fails.
-    """
-    if dataset.labels is None:
-        raise DataError("the evaluation data has no array labels")
+def _compared(
+    session: Runs, dataset: Dataset, batch_size: int, fixed_batch: int | None
+) -> Iterator[tuple[Array, Array]]:
+    """For each batch what the output that fits the labels holds, and the labels; padding left out."""
+    assert dataset.labels is not None
     name: str | None = None
-    parts = []
+    start = 0
     for batch in batches(dataset, batch_size, fixed_batch):
         outputs = session.run(batch.feeds, None if name is None else [name])
+        labels = dataset.labels[start : start + batch.size]
         if name is None:
-            name = scores_of(outputs, len(next(iter(batch.feeds.values()))))
-        parts.append(outputs[name][: batch.size])
-    return classify(np.concatenate(parts), dataset.labels)
+            outputs = {key: array[: batch.size] for key, array in outputs.items() if array.ndim}
+            name = _fitting(outputs, labels)
+        yield outputs[name][: batch.size], labels
+        start += batch.size
+
+
+def _fitting(outputs: Mapping[str, Array], labels: Array) -> str:
+    """The name of the output that the labels are compared with."""
+    if is_float(labels.dtype):
+        names = [name for name, array in outputs.items() if fitting(array, labels) is not None]
+        wanted = f"a float output of the labels' shape {_samples(labels)} (labels that are classes are integers)"
+    else:
+        scores = [name for name, array in outputs.items() if is_float(array.dtype) and class_rows(array, labels)]
+        names = scores or [name for name, array in outputs.items() if class_rows(array, labels)]
+        wanted = f"the scores of a classifier, a float output {_samples(labels, 'classes')}, or its choice, an integer "
+        wanted += f"output {_samples(labels)}"
+    if names:
+        return names[0]
+    raise DataError(
+        f"no output fits the labels of {labels.dtype.name}{_samples(labels)}: they need {wanted}; there is: "
+        f"{_there(outputs)} (a function of your own can judge any outputs: --metric MODULE:FUNCTION)"
+    )
+
+
+def _all_outputs(session: Runs, dataset: Dataset, batch_size: int, fixed_batch: int | None) -> dict[str, Array]:
+    """Every output over all samples."""
+    parts: dict[str, list[Array]] = {}
+    for batch in batches(dataset, batch_size, fixed_batch):
+        for name, array in session.run(batch.feeds).items():
+            parts.setdefault(name, []).append(array[: batch.size] if array.ndim else array[None])
+    try:
+        return {name: np.concatenate(found) for name, found in parts.items()}
+    except ValueError as error:
+        raise DataError("the outputs of different batches have different shapes: no metric can take them") from error
+
+
+def _samples(labels: Array, more: str = "") -> str:
+    return "[" + ", ".join(["samples", *map(str, labels.shape[1:]), *([more] if more else [])]) + "]"
+
+
+def _there(outputs: Mapping[str, Array]) -> str:
+    return ", ".join(f"{name} {array.dtype.name}{list(array.shape)}" for name, array in outputs.items())

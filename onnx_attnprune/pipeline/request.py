@@ -10,6 +10,8 @@ from pathlib import Path
 
 from onnx_attnprune.errors import SettingsError
 from onnx_attnprune.evaluate.feeds import Shape
+from onnx_attnprune.evaluate.loading import DataSource
+from onnx_attnprune.evaluate.own import MetricFunction
 from onnx_attnprune.planning import Settings
 from onnx_attnprune.report import Stage
 
@@ -22,7 +24,8 @@ class Request:
 
     output: None for a dry run. round_to: a number, or None for what the provider's kernels like. latency_seconds: for
     how long each model is run to measure its latency (0: not at all). threads: of ONNX Runtime for measuring (0: its
-    choice).
+    choice). evaluation, calibration: see `evaluate.loading`; preprocess: of images in a folder. metric:
+    `module:function` or a function (outputs, labels) that says how good outputs are; None: as the labels ask for.
     """
 
     model: Path
@@ -32,8 +35,10 @@ class Request:
     provider: str = "cpu"
     recover: str = "auto"
     shapes: Mapping[str, Shape] = field(default_factory=dict)
-    evaluation: Path | None = None
-    calibration: Path | None = None
+    evaluation: DataSource | None = None
+    calibration: DataSource | None = None
+    preprocess: str = ""
+    metric: str | MetricFunction | None = None
     plan: Path | None = None
     from_plan: Path | None = None
     report: Path | None = None
@@ -44,6 +49,8 @@ class Request:
     def __post_init__(self) -> None:
         if not 0 <= self.latency_seconds < float("inf"):
             raise SettingsError(f"--latency-seconds {self.latency_seconds:g}: must be 0 or a number of seconds")
+        if self.metric is not None and self.evaluation is None:
+            raise SettingsError("--metric judges outputs by the labels of --eval, which is not given")
         if self.threads < 0:
             raise SettingsError(f"--threads {self.threads}: must be 0 (automatic) or positive")
         for option, value in (

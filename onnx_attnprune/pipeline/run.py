@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from onnx_attnprune import surgery
 from onnx_attnprune.errors import FeedError, NothingToPruneError, PromiseError, SelfCheckError
+from onnx_attnprune.evaluate.data import rows
 from onnx_attnprune.evaluate.feeds import random_feeds, shapes_text
-from onnx_attnprune.evaluate.measure import Given, Setup, accuracy_of, measure, rows
-from onnx_attnprune.evaluate.metrics import Classification
+from onnx_attnprune.evaluate.loading import path_of
+from onnx_attnprune.evaluate.measure import Given, Setup, accuracy_of, measure
+from onnx_attnprune.evaluate.metrics import Figures
 from onnx_attnprune.evaluate.selfcheck import SelfCheck, check_equivalence, check_structure
 from onnx_attnprune.graph import ModelProto, as_float32, float_type, index_limits, parameter_count, write_model
 from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
@@ -38,7 +40,7 @@ class _Written:
     result: Path
     given: Given
     setup: Setup
-    unrepaired: Classification | None
+    unrepaired: Figures | None
 
 
 def prune_file(request: Request, tell: Tell = lambda _: None) -> Report:
@@ -49,9 +51,8 @@ def prune_file(request: Request, tell: Tell = lambda _: None) -> Report:
     subclass of AttnPruneError for everything that can go wrong.
     """
     paths = [p for p in (request.output, request.plan, request.report) if p is not None]
-    check_outputs(
-        paths, [p for p in (request.model, request.from_plan, request.evaluation, request.calibration) if p is not None]
-    )
+    data = (path_of(request.evaluation), path_of(request.calibration))
+    check_outputs(paths, [p for p in (request.model, request.from_plan, *data) if p is not None])
     resolve_provider(request.provider)
     clock = Clock(tell)
     with Outputs() as outputs:
@@ -114,7 +115,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
     report = replace(_begin(request, work), self_check=check, search=work.search, timing=work.timing)
     given = Given(
         source.specs, _check_shapes(work), work.sample, index_limits(work.analysis.graph), source.data,
-        str(request.evaluation),
+        source.metric,
     )  # fmt: skip  # two lines
     setup = Setup(request.provider, request.threads, request.latency_seconds, check.in_float32)
     unrepaired = None

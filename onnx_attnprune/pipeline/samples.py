@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from onnx_attnprune.evaluate.feeds import with_batch
 from onnx_attnprune.graph import index_limits
 from onnx_attnprune.grouping import Analysis
@@ -17,9 +19,9 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
     """Samples for a model that was analysed at `shapes`, of which `sample` are those of a single one."""
     whole_batch = set(source.free) == {s.name for s in source.specs}
     single = next(iter(sample.values()), (1,))
-    if source.calibration is not None and request.calibration is not None:
-        feeds = {n: a[:SAMPLES] for n, a in source.calibration.feeds.items()}
-        return in_batches(feeds, BATCH if whole_batch else single[0], request.calibration.name)
+    if source.calibration is not None:
+        feeds = {n: np.asarray(a[:SAMPLES]) for n, a in source.calibration.feeds.items()}
+        return in_batches(feeds, BATCH if whole_batch else single[0], source.calibration.name)
     macs = max(analysis.macs({}) // max(next(iter(shapes.values()), (1,))[0], 1), 1)
     samples = int(min(max(MACS // macs, FEWEST), SAMPLES))
     batch = min(BATCH, samples) if whole_batch else 1

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from onnx_attnprune import surgery
 from onnx_attnprune.errors import PromiseError, SettingsError
-from onnx_attnprune.evaluate.data import Dataset, batches, fixed_batch
+from onnx_attnprune.evaluate.data import Dataset, fixed_batch
+from onnx_attnprune.evaluate.loading import told
 from onnx_attnprune.evaluate.measure import BATCH
-from onnx_attnprune.evaluate.metrics import evaluate, scores_of
-from onnx_attnprune.evaluate.selfcheck import in_float32_too
+from onnx_attnprune.evaluate.metrics import Figures, answers, evaluate
 from onnx_attnprune.evaluate.staging import loadable
 from onnx_attnprune.graph import ModelProto, as_float32, float_type
 from onnx_attnprune.pipeline.budgets import Budgets
@@ -29,6 +27,7 @@ from onnx_attnprune.report import Search, Trial
 from onnx_attnprune.runtime import Session
 
 TRIALS = 7
+AGREEMENT = "agreement with the original's largest output"
 TINY = 1e-9  # room for float rounding: 0.93 - 0.91 is more than 0.02
 NEAR = 0.01  # of the MACs: two choices closer than this are one
 HALVED_FROM = 1000  # samples, from which on half of them are set aside to confirm what the other half says
@@ -163,47 +162,31 @@ def _apart(request: Request, source: Source) -> tuple[Source, Dataset]:
         return source, source.data
     given = source.calibration
     if given is None or given.size < 2:
-        raise SettingsError(f"{request.calibration}: --max-drop needs two samples or more without --eval")
+        raise SettingsError(f"{told(request.calibration)}: --max-drop needs two samples or more without --eval")
     fitted = min(SAMPLES, math.ceil(given.size * 3 / 4), given.size - 1)
-    return replace(source, calibration=_part(given, slice(None, fitted))), _part(given, slice(fitted, None))
-
-
-def _part(data: Dataset, which: slice) -> Dataset:
-    labels = None if data.labels is None else data.labels[which]
-    feeds = {name: array[which] for name, array in data.feeds.items()}
-    return Dataset(feeds, labels, len(next(iter(feeds.values()))))
+    return replace(source, calibration=given.part(slice(None, fitted))), given.part(slice(fitted, None))
 
 
 def _judge(request: Request, source: Source, samples: Dataset, folder: Path) -> _Judge:
     """How models are measured: against labels, or against what the unpruned model says."""
     coarse = float_type(source.model) == "bfloat16"  # which ONNX Runtime has no kernels for on the CPU
     if coarse:
-        samples = replace(samples, feeds={name: in_float32_too(a) for name, a in samples.feeds.items()})
+        samples = samples.in_float32()
     rows = fixed_batch(source.specs)
 
     def session(model: ModelProto) -> Session:
         with loadable(as_float32(model) if coarse else model, folder) as given:
             return Session(given, provider=request.provider, threads=request.threads)
 
-    def run(model: ModelProto, data: Dataset) -> float:
-        return evaluate(session(model), data, BATCH, rows).top1
+    def figures(model: ModelProto, data: Dataset) -> Figures:
+        return evaluate(session(model), data, BATCH, rows, source.metric)
 
-    measure = "top-1"
     if source.data is None:
-        measure = "agreement with the original's largest output"
-        samples = replace(samples, labels=_answers(session(source.model), samples, rows))
+        samples = replace(samples, labels=answers(session(source.model), samples, BATCH, rows))
     halved = samples.size >= HALVED_FROM
-    now = _part(samples, slice(None, None, 2)) if halved else samples
-    later = _part(samples, slice(1, None, 2)) if halved else None
-    before = run(source.model, now), 0.0 if later is None else run(source.model, later)
-    return _Judge(measure, now, later, before, run)
-
-
-def _answers(session: Session, samples: Dataset, rows: int | None) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The place of the largest output of each sample."""
-    found = []
-    for batch in batches(samples, BATCH, rows):
-        outputs = session.run(batch.feeds)
-        scores = outputs[scores_of(outputs, len(next(iter(batch.feeds.values()))))]
-        found.append(scores[: batch.size].argmax(1))
-    return np.concatenate(found).astype(np.int64)
+    now = samples.part(slice(None, None, 2)) if halved else samples
+    later = samples.part(slice(1, None, 2)) if halved else None
+    first = figures(source.model, now)
+    before = first.main, 0.0 if later is None else figures(source.model, later).main
+    measure = first.measure if source.data is not None else AGREEMENT
+    return _Judge(measure, now, later, before, lambda model, data: figures(model, data).main)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx_attnprune.errors import DataError
-from onnx_attnprune.evaluate.data import Dataset, load_npz
+from onnx_attnprune.evaluate.data import Dataset
 from onnx_attnprune.evaluate.feeds import InputSpec, Shape, concrete_shapes, free_batches, input_specs, with_batch
+from onnx_attnprune.evaluate.loading import check_preprocess, load
+from onnx_attnprune.evaluate.own import Metric, metric_of
 from onnx_attnprune.graph import ModelProto, external_files, read_model, sha256
 from onnx_attnprune.pipeline.request import Clock, Request
 from onnx_attnprune.planning import PlanFile, read_plan
@@ -29,6 +30,7 @@ class Source:
     data: Dataset | None
     calibration: Dataset | None
     plan: PlanFile | None
+    metric: Metric | None
 
 
 def read(request: Request, clock: Clock) -> Source:
@@ -41,10 +43,11 @@ def read(request: Request, clock: Clock) -> Source:
         if plan is not None:
             plan.check_model(digest)
         specs = input_specs(model)
-        data = None if request.evaluation is None else load_npz(request.evaluation, specs)
-        if data is not None and data.labels is None:
-            raise DataError(f"{request.evaluation}: has no array 'labels' to compare with")
-        calibration = None if request.calibration is None else load_npz(request.calibration, specs)
+        how = request.preprocess
+        check_preprocess(how, (request.evaluation, request.calibration))
+        data = None if request.evaluation is None else load(request.evaluation, specs, how, labelled=True)
+        calibration = None if request.calibration is None else load(request.calibration, specs, how, labelled=False)
+        metric = metric_of(request.metric)
         stored = external_files(request.model)
         outputs = [p for p in (request.output, request.plan, request.report) if p is not None]
         if stored:
@@ -52,7 +55,7 @@ def read(request: Request, clock: Clock) -> Source:
         size = sum(p.stat().st_size for p in (request.model, *stored))
         shapes = _shapes(specs, request, data or calibration, plan)
     free = free_batches(specs, request.shapes)
-    return Source(model, digest, size, specs, shapes, free, data, calibration, plan)
+    return Source(model, digest, size, specs, shapes, free, data, calibration, plan, metric)
 
 
 def _beside(output: Path) -> Path:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from onnx_attnprune.evaluate.classification import Classification
 from onnx_attnprune.report.model import Report
 
 SLOWER = 0.97  # a speed-up below this is no noise of a quiet machine
-COLLAPSED = 0.05  # points of top-1, as a share
+COLLAPSED = 0.05  # points of top-1, as a share; of another figure, that share of it
 FAR = 0.9  # cosine of outputs below which they say something else
 NOISY = 0.5  # spread of the latency, as a share of the median
 
@@ -39,9 +40,12 @@ def _accuracy(report: Report) -> Iterator[str]:
     accuracy = report.accuracy
     if accuracy is None:
         return
-    lost = accuracy.before.top1 - accuracy.after.top1
-    if lost > COLLAPSED:
+    before, after = accuracy.before, accuracy.after
+    lost = before.main - after.main
+    if isinstance(before, Classification) and lost > COLLAPSED:
         yield f"top-1 fell by {lost * 100:.1f} points: {_gentler(report)}"
+    elif not isinstance(before, Classification) and not lost <= COLLAPSED * abs(before.main):
+        yield f"{before.measure} fell from {before.main:.4g} to {after.main:.4g}: {_gentler(report)}"
 
 
 def _drift(report: Report) -> Iterator[str]:

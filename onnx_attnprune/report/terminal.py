@@ -13,8 +13,8 @@ from rich.text import Text
 
 from onnx_attnprune.evaluate.equivalence import Difference
 from onnx_attnprune.evaluate.latency import Latency
-from onnx_attnprune.evaluate.measure import Accuracy, Drift, Speed
-from onnx_attnprune.evaluate.metrics import Classification
+from onnx_attnprune.evaluate.measure import Drift, Speed
+from onnx_attnprune.report.figures import figure_rows
 from onnx_attnprune.report.model import Change, Repair, Report, Search, Timing
 
 MOST_GROUPS, MOST_REASONS, MOST_NOTES = 12, 6, 4
@@ -167,7 +167,8 @@ def _result(report: Report) -> Table:
     if report.speed is not None:
         table.add_row(*_latency(report.speed))
     if report.accuracy is not None:
-        for row in _metrics(report.accuracy):
+        accuracy = report.accuracy
+        for row in figure_rows(accuracy.before, accuracy.after, accuracy.unrepaired):
             table.add_row(*row)
     return table
 
@@ -191,30 +192,6 @@ def _milliseconds(latency: Latency) -> str:
     return (
         f"{latency.median_ms:.3g} ms {spread}" if latency.median_ms < 100 else f"{latency.median_ms:,.0f} ms {spread}"
     )
-
-
-def _metrics(a: Accuracy) -> Iterator[tuple[str, str, str, str]]:
-    for name, label in (
-        ("top1", "top-1"),
-        ("top5", "top-5"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-        ("f1", "F1"),
-    ):
-        one, two = getattr(a.before, name), getattr(a.after, name)
-        if one is not None and two is not None:
-            count = f" of {a.before.n:,} samples" if name == "top1" else ""
-            yield label + count, f"{one:.2%}", f"{two:.2%}", _points(two - one)
-            if name == "top1" and a.unrepaired is not None:
-                yield "  before repair", "", f"{a.unrepaired.top1:.2%}", _lost(a.before, a.unrepaired)
-
-
-def _lost(before: Classification, after: Classification) -> str:
-    return _points(after.top1 - before.top1)
-
-
-def _points(difference: float) -> str:
-    return f"{difference * 100:+.2f} points"
 
 
 def _percent(change: Change) -> str:

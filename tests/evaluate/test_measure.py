@@ -23,11 +23,11 @@ SPECS = (InputSpec("x", np.dtype(np.float32), ("N", 3, 12, 10)),)
 def data(samples: int, labels: bool = True) -> Dataset:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((samples, 3, 12, 10)).astype(np.float32)
-    return Dataset({"x": x}, rng.integers(0, 7, samples) if labels else None, samples)
+    return Dataset({"x": x}, rng.integers(0, 7, samples) if labels else None, samples, "some/data.npz")
 
 
 def given(dataset: Dataset | None, single: Mapping[str, tuple[int, ...]] = SINGLE) -> Given:
-    return Given(SPECS, SHAPES, single, {}, dataset, "some/data.npz")
+    return Given(SPECS, SHAPES, single, {}, dataset)
 
 
 def measured(folder: Path, what: Given, seconds: float = 0.0, in_float32: bool = False) -> tuple[Measured, list[str]]:

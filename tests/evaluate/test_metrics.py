@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from onnx_attnprune.errors import DataError
 from onnx_attnprune.evaluate.data import Dataset
-from onnx_attnprune.evaluate.metrics import classify, evaluate, scores_of
+from onnx_attnprune.evaluate.classification import classify
+from onnx_attnprune.evaluate.metrics import evaluate, scores_of
 
 Array = np.ndarray[Any, Any]
 
@@ -73,7 +74,7 @@ def test_other_float_types(dtype: Any) -> None:
         (np.zeros((2, 3)), [0, 3], r"label 3 is out of range: the model tells 3 classes apart \(0 to 2\)"),
         (np.zeros((2, 3)), [0, -1], "label -1 is out of range"),
         (np.zeros((2, 3)), [0], r"scores of shape \[2, 3\] do not fit labels of shape \[1\]"),
-        (np.zeros((2, 3, 1)), [0, 1], "do not fit"),
+        (np.zeros((2, 3, 4)), [0, 1], "do not fit"),
         (np.zeros((0, 3)), [], "no samples"),
     ],
 )

@@ -10,9 +10,9 @@ import pytest
 
 from onnx_attnprune import surgery
 from onnx_attnprune.errors import SettingsError
-from onnx_attnprune.evaluate.data import load_npz
 from onnx_attnprune.evaluate.feeds import input_specs
 from onnx_attnprune.evaluate.metrics import evaluate
+from onnx_attnprune.evaluate.npz import load_npz
 from onnx_attnprune.graph import Graph, read_model
 from onnx_attnprune.grouping import alive_of, analyze
 from onnx_attnprune.planning import Settings, choose

@@ -1,0 +1,103 @@
+"""Samples that a function of the user's own yields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnx_attnprune.errors import DataError
+from onnx_attnprune.evaluate.callables import name_of, raising_told
+from onnx_attnprune.evaluate.data import Array, Dataset, gathered
+from onnx_attnprune.evaluate.feeds import InputSpec
+
+
+def load_yielded(
+    function: Callable[..., Any], specs: Sequence[InputSpec], *, labelled: bool, most: int | None, name: str = ""
+) -> Dataset:
+    """The samples that a function yields when it is called without arguments, gathered into arrays.
+
+    It yields feeds, a dict of input name to an array whose first axis counts samples; with `labelled` pairs (feeds,
+    labels), and without it pairs may come too. most: stop asking after so many samples (None: take all that come).
+    Raises DataError, in one line that names the function, for anything that does not fit.
+    """
+    name = name or name_of(function)
+    parts: list[dict[str, Array]] = []
+    labels: list[Array] = []
+    size = 0
+    for number, item in enumerate(_items(function, name), 1):
+        told = f"{name}: item {number}"
+        feeds, label = _split(item, labelled, told)
+        count = _check(feeds, label, specs, told)
+        parts.append(feeds)
+        if label is not None:
+            labels.append(label)
+        size += count
+        if most is not None and size >= most:
+            break
+    if not parts:
+        raise DataError(f"{name}: yields nothing")
+    arrays = {key: _joined([p[key] for p in parts], f"{name}: array {key}") for key in parts[0]}
+    found = _joined(labels, f"{name}: labels") if labels else None
+    dataset = gathered(arrays, found, specs, name)
+    return dataset if most is None else dataset.part(slice(None, most))
+
+
+def _items(function: Callable[..., Any], name: str) -> Iterator[Any]:
+    with raising_told(name):
+        found = function()
+    if isinstance(found, (str, bytes, Mapping)) or not isinstance(found, Iterable):
+        raise DataError(f"{name}: returns {_kind(found)}, and not something that yields batches")
+    with raising_told(name):
+        iterator = iter(found)
+    while True:
+        with raising_told(name):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
+
+
+def _split(item: Any, labelled: bool, told: str) -> tuple[dict[str, Array], Array | None]:
+    """The feeds and, where they are wanted, the labels of one item."""
+    pair = isinstance(item, (tuple, list)) and len(item) == 2
+    if labelled and not pair:
+        raise DataError(f"{told} is {_kind(item)}; evaluation needs pairs (feeds, labels)")
+    feeds = item[0] if pair else item
+    if not isinstance(feeds, Mapping):
+        raise DataError(f"{told}: the feeds are {_kind(feeds)}, and not a dict of input name to array")
+    return (
+        {str(key): _array(value, f"{told}: array {key}") for key, value in feeds.items()},
+        _array(item[1], f"{told}: labels") if labelled else None,
+    )
+
+
+def _array(value: Any, told: str) -> Array:
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # a tensor on a GPU, say, whose library raises what it likes
+        raise DataError(f"{told} is no array: {error}") from error
+    if array.dtype == object:
+        raise DataError(f"{told} is no array of numbers but {_kind(value)}")
+    if array.ndim == 0:
+        raise DataError(f"{told} is a single number; its first axis must count the samples")
+    return array
+
+
+def _check(feeds: Mapping[str, Array], labels: Array | None, specs: Sequence[InputSpec], told: str) -> int:
+    """How many samples an item holds, after the look that `gathered` takes at each."""
+    return gathered(feeds, labels, specs, told).size
+
+
+def _joined(parts: Sequence[Array], told: str) -> Array:
+    try:
+        return np.concatenate(parts)
+    except ValueError as error:
+        shapes = " and ".join(sorted({str(list(p.shape[1:])) for p in parts})[:2])
+        raise DataError(f"{told} has samples of different shapes: {shapes}") from error
+
+
+def _kind(value: Any) -> str:
+    return f"a {type(value).__name__}" if value is not None else "None"
