@@ -123,8 +123,8 @@ def test_every_option_reaches_the_run(tmp_path: Path) -> None:
         "ratio": None, "threshold": 0.4, "top_k": None, "target_macs": None, "target_params": None,
         "target_bytes": None, "target_latency": None, "max_drop": None, "criterion": "l1", "scope": "layer",
         "steps": 2, "round_to": 2, "min_channels": 3, "max_ratio": 0.8, "attention": "both",
-        "include": ["w1", "w2"], "exclude": ["w3"], "layer_ratios": [["w1", 0.5]], "seed": 4, "provider": "cpu", "recover": "none",
-        "threads": 1, "from_plan": None,
+        "include": ["w1", "w2"], "exclude": ["w3"], "layer_ratios": [["w1", 0.5]], "seed": 4, "provider": "cpu",
+        "recover": "none", "threads": 1, "from_plan": None,
     }  # fmt: skip  # a list of settings
     assert [g["kept"] for g in report["groups"]] == [10, 36]
     assert report["shapes"] == {"x": [3, 3, 12, 10]}

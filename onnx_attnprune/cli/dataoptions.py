@@ -32,10 +32,10 @@ METRIC = click.option(
 )
 DATA = """\b
 DATA is one of:
-  samples.npz      one array per input, named like it, samples on the first axis;
-                   for --eval also 'labels'
-  folder/          images (needs pip install 'onnx-attnprune[images]'); sub-folders,
-                   sorted by name, are the classes
-  module:function  a Python function that yields dicts of input to array, for
+  samples.npz      one array per input, named like it, samples on its first
+                   axis; for --eval also 'labels'
+  folder/          images (pip install 'onnx-attnprune[images]'); sub-folders
+                   in the order of their names are the classes
+  module:function  a Python function that yields dicts of input to array; for
                    --eval pairs (dict, labels)
 """

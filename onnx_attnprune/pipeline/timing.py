@@ -10,10 +10,11 @@ import numpy as np
 
 from onnx_attnprune import surgery
 from onnx_attnprune.errors import PromiseError
+from onnx_attnprune.evaluate.data import rows
 from onnx_attnprune.evaluate.feeds import random_feeds
 from onnx_attnprune.evaluate.latency import Array, measure_pair
 from onnx_attnprune.evaluate.layers import node_seconds
-from onnx_attnprune.evaluate.measure import Speed, rows
+from onnx_attnprune.evaluate.measure import Speed
 from onnx_attnprune.evaluate.staging import loadable
 from onnx_attnprune.graph import ModelProto, index_limits
 from onnx_attnprune.pipeline.budgets import Budgets

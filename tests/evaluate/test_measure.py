@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from onnx_attnprune.errors import DataError
-from onnx_attnprune.evaluate.data import Dataset
+from onnx_attnprune.evaluate.data import Dataset, rows
 from onnx_attnprune.evaluate.feeds import InputSpec
-from onnx_attnprune.evaluate.measure import Given, Measured, Setup, accuracy_of, measure, rows
+from onnx_attnprune.evaluate.measure import Given, Measured, Setup, accuracy_of, measure
 from tests.small import cnn, saved
 
 SHAPES = {"x": (2, 3, 12, 10)}

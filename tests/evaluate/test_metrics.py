@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnx_attnprune.errors import DataError
-from onnx_attnprune.evaluate.data import Dataset
 from onnx_attnprune.evaluate.classification import classify
+from onnx_attnprune.evaluate.data import Dataset
 from onnx_attnprune.evaluate.metrics import evaluate, scores_of
 
 Array = np.ndarray[Any, Any]

@@ -1,0 +1,116 @@
+"""Samples from images and functions, and labels that are no classes, through whole runs of the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.oracle import parse
+from tests.small import cnn, labelled, run, saved
+
+MODULE = """
+import numpy as np
+
+def batches():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        yield {"x": rng.random((8, 3, 12, 10), dtype=np.float32)}, rng.integers(0, 7, 8)
+
+def endless():
+    while True:
+        yield next(iter(batches()))[0]
+
+def mean_first(outputs, labels):
+    return {"mean first": outputs["y"][:, 0].mean(), "samples": len(labels)}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with a model, a module and images."""
+    import sys
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "whole_run_data", raising=False)
+    (tmp_path / "whole_run_data.py").write_text(MODULE)
+    saved(cnn(), tmp_path)
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        path = tmp_path / f"photos/class{k % 3}/{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 14, 3), dtype=np.uint8)).save(path)
+    return tmp_path
+
+
+def test_images(folder: Path) -> None:
+    given = ["--eval", "photos", "--calibrate", "photos", "--preprocess", "mean=0.4/0.5/0.6"]
+    done = run("in.onnx", "out.onnx", "--json", *given)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["accuracy"]["before"]["n"], found["accuracy"]["data"]) == (12, "photos")
+    assert "12 samples of photos" in found["repair"]["method"]
+
+
+def test_functions(folder: Path) -> None:
+    names = [f"whole_run_data:{name}" for name in ("batches", "endless", "mean_first")]
+    done = run("in.onnx", "out.onnx", "--json", "--eval", names[0], "--calibrate", names[1], "--metric", names[2])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert list(found["accuracy"]["before"]["values"]) == ["mean first", "samples"]
+    assert found["accuracy"]["before"]["values"]["samples"] == 40
+    assert "256 samples of whole_run_data:endless" in found["repair"]["method"]
+    done = run("in.onnx", "out.onnx", "--eval", names[0], "--metric", names[2])
+    assert "mean first of 40 samples" in done.stdout
+
+
+def test_a_search_by_the_users_own_metric(folder: Path) -> None:
+    done = run(
+        "in.onnx", "out.onnx", "--json", "--eval", "whole_run_data:batches", "--metric", "whole_run_data:mean_first",
+        "--max-drop", "0.9", "--round-to", "4",
+    )  # fmt: skip  # two lines
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["search"]["measure"] == "mean first"
+
+
+def test_values(tmp_path: Path) -> None:
+    model = parse(
+        """g (float[N, 3, 12, 10] x) => (float[N, 1] y)
+        <float[20, 3, 3, 3] w1, float[20] b1, float[1, 20] w3>
+        { a = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
+          r = Relu (a)
+          p = GlobalAveragePool (r)
+          f = Flatten (p)
+          y = Gemm <transB = 1> (f, w3) }"""
+    )
+    data = labelled(tmp_path, labels=np.random.default_rng(0).standard_normal(30))
+    done = run(saved(model, tmp_path), tmp_path / "out.onnx", "--eval", data, "--report", tmp_path / "r.json")
+    assert done.exit_code == 0, done.output
+    for text in ("R2 of 30 samples", "mean absolute error", "root mean squared error", "before repair"):
+        assert text in done.stdout
+    assert set(json.loads((tmp_path / "r.json").read_text())["accuracy"]["after"]) == {"n", "mae", "rmse", "r2"}
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "told"),
+    [
+        (["--eval", "whole_run_data:nothing"], 2, "module 'whole_run_data' has no 'nothing'"),
+        (["--eval", "whole_run_data:endless"], 4, "item 1 is a dict; evaluation needs pairs"),
+        (["--eval", "no_module_here:f"], 2, "there is no module 'no_module_here'"),
+        (["--eval", "photos", "--preprocess", "size=9"], 2, "makes images of shape [3, 9, 9]"),
+        (["--eval", "photos", "--preprocess", "nix"], 2, "'nix' is not of the form key=value"),
+        (["--preprocess", "size=9"], 2, "no samples come from one"),
+        (["--metric", "whole_run_data:mean_first"], 2, "--metric judges outputs by the labels of --eval"),
+        (["--eval", "photos", "--metric", "mean"], 2, "--metric mean: is not of the form MODULE:FUNCTION"),
+        (["--eval", "photos", "--preprocess", "labels=none.txt"], 4, "none.txt: can't be read"),
+    ],
+)
+def test_what_is_wrong_is_one_line(folder: Path, given: list[str], code: int, told: str) -> None:
+    done = run("in.onnx", "out.onnx", *given)
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (folder / "out.onnx").exists()
