@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -28,7 +29,7 @@ def inspect(*arguments: object) -> Result:
 def test_every_command_is_in_the_help() -> None:
     text = CliRunner().invoke(main, ["--help"]).output
     for name, command in main.commands.items():
-        assert f"  {name}  {command.get_short_help_str(100)}" in text
+        assert re.search(rf"^  {name} +{re.escape(command.get_short_help_str(100))}$", text, re.M)
 
 
 def test_the_help_of_the_command() -> None:

@@ -22,7 +22,7 @@ def between(name: str) -> str:
 
 
 def test_options_are_those_of_the_command() -> None:
-    known = {o for command in (main.default, main.commands["inspect"]) for p in command.params for o in p.opts}
+    known = {o for command in (main.default, *main.commands.values()) for p in command.params for o in p.opts}
     known |= {"--help", "--quiet", "--editable"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))
     assert named - known == set()

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from onnx_attnprune.cli.bench import bench
 from onnx_attnprune.cli.command import prune
 from onnx_attnprune.cli.inspect import inspect
 
@@ -33,4 +34,4 @@ class Commands(click.Group):
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
-main = Commands("onnx-attnprune", prune, inspect)
+main = Commands("onnx-attnprune", prune, inspect, bench)

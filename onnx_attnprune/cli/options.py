@@ -31,6 +31,7 @@ Examples:
 _COMMANDS = """\b
 Other commands (COMMAND --help tells more; a file of that name: ./COMMAND):
   inspect  Look before you cut: channel groups, and what is kept and why.
+  bench    Measure models side by side, on any execution provider.
 """
 _EXIT_CODES = """\b
 Exit codes (the output is written with 0 only):
@@ -50,7 +51,7 @@ Exit codes (the output is written with 0 only):
 EPILOG = f"{_EXAMPLES}\n{DATA}\n{_COMMANDS}\n{_EXIT_CODES}"
 
 
-class _Number(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
     """A number; nan and infinity are refused by the settings, with their reason."""
 
     name = "number"
@@ -109,6 +110,29 @@ class _Multiple(click.ParamType):  # type: ignore[type-arg]  # as above
         return int(value)
 
 
+class Positive(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A positive integer."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is no positive number", param, ctx)
+        return int(value)
+
+
+class Listed(click.ParamType):  # type: ignore[type-arg]  # as above
+    """Values of one type with commas between them."""
+
+    def __init__(self, kind: click.ParamType) -> None:  # type: ignore[type-arg]  # as above
+        self.kind, self.name = kind, f"{kind.name}[,...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(self.kind.convert(part, param, ctx) for part in str(value).split(","))
+
+
 FILE = click.Path(path_type=Path)
 SHAPE = click.option(
     "--shape",
@@ -122,10 +146,10 @@ DEBUG = click.option("--debug", is_flag=True, help="Show where an error comes fr
 _DECORATORS = (
     click.argument("model", type=FILE, metavar="IN.onnx"),
     click.argument("output", type=FILE, metavar="[OUT.onnx]", required=False),
-    click.option("--ratio", type=_Number(), metavar="R", help="Share of the channels to remove.  [default: 0.3]"),
+    click.option("--ratio", type=Number(), metavar="R", help="Share of the channels to remove.  [default: 0.3]"),
     click.option(
         "--threshold",
-        type=_Number(),
+        type=Number(),
         metavar="T",
         help="Instead of a ratio: remove channels that score below this, on a scale of 0 to 1 in each group.",
     ),
@@ -138,7 +162,7 @@ _DECORATORS = (
     *(
         click.option(
             f"--target-{cost}",
-            type=_Number(),
+            type=Number(),
             metavar="S",
             help=f"Instead of a ratio: leave at most this share of the {what}.",
         )
@@ -153,7 +177,7 @@ _DECORATORS = (
     ),
     click.option(
         "--max-drop",
-        type=_Number(),
+        type=Number(),
         metavar="D",
         help="Instead of a ratio: find the smallest model whose top-1 on --eval falls by at most D (0.01: a point); "
         "with --calibrate alone, whose largest output agrees with the original's but for D.",
@@ -197,7 +221,7 @@ _DECORATORS = (
     ),
     click.option(
         "--max-ratio",
-        type=_Number(),
+        type=Number(),
         metavar="R",
         help="No group loses more than this share.  [default: 0.9 where scores decide]",
     ),
@@ -249,7 +273,7 @@ _DECORATORS = (
     ),
     click.option(
         "--latency-seconds",
-        type=_Number(),
+        type=Number(),
         default=1.0,
         show_default=True,
         metavar="S",

@@ -1,8 +1,9 @@
 """The steps of a run: each a function from frozen data to frozen data; `prune_file` strings them together."""
 
+from onnx_attnprune.pipeline.bench import BenchRequest, bench_files, failure
 from onnx_attnprune.pipeline.choice import make_plan, plan_text
 from onnx_attnprune.pipeline.inspect import inspect_file
 from onnx_attnprune.pipeline.request import Request
 from onnx_attnprune.pipeline.run import prune_file
 
-__all__ = ["Request", "inspect_file", "make_plan", "plan_text", "prune_file"]
+__all__ = ["BenchRequest", "Request", "bench_files", "failure", "inspect_file", "make_plan", "plan_text", "prune_file"]

@@ -1,7 +1,7 @@
 """One `Report` of a run, its texts, and the files of a run."""
 
 from onnx_attnprune.report.advice import advice
-from onnx_attnprune.report.build import begin, lost, parameter_types
+from onnx_attnprune.report.build import begin, lost, parameter_types, versions
 from onnx_attnprune.report.files import Outputs, check_outputs
 from onnx_attnprune.report.jsontext import to_json
 from onnx_attnprune.report.model import (
@@ -21,5 +21,5 @@ from onnx_attnprune.report.terminal import render
 
 __all__ = [
     "Change", "GroupRow", "KeptRow", "Outputs", "Progress", "Repair", "Report", "Search", "Stage", "TimedTrial",
-    "Timing", "Trial", "advice", "begin", "check_outputs", "lost", "parameter_types", "render", "to_json",
+    "Timing", "Trial", "advice", "begin", "check_outputs", "lost", "parameter_types", "render", "to_json", "versions",
 ]  # fmt: skip  # one list

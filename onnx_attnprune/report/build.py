@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onnx_attnprune import __version__
+from onnx_attnprune import __version__, runtime
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import parameter_count
 from onnx_attnprune.grouping import Analysis, Kept
@@ -30,7 +30,7 @@ def begin(
     rows = tuple(GroupRow(g.name, g.size, g.size - len(removed.get(g.id, ())), len(g.members)) for g in analysis.groups)
     parameters = parameter_count(analysis.graph.model)
     return Report(
-        model=model, output=output, command=command, versions=_versions(), settings={**plan.settings, **settings},
+        model=model, output=output, command=command, versions=versions(), settings={**plan.settings, **settings},
         shapes=dict(shapes),
         channels=Change(sum(r.size for r in rows), sum(r.kept for r in rows)),
         parameters=Change(parameters, parameters - lost_parameters(analysis, cuts_of(analysis, alive))),
@@ -96,8 +96,10 @@ def kept_rows(kept: Sequence[Kept]) -> tuple[KeptRow, ...]:
     return tuple(sorted(rows, key=lambda r: -r.channels))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
     from importlib.metadata import version
 
-    found = {name: version(name) for name in ("onnx", "onnxruntime", "numpy")}
+    # ONNX Runtime comes in packages of many names.
+    found = {"onnx": version("onnx"), "onnxruntime": runtime.version(), "numpy": version("numpy")}
     return {"onnx-attnprune": __version__, **found, "python": platform.python_version()}

@@ -12,6 +12,7 @@ from onnx_attnprune.runtime.providers import (
     block_of_cpu,
     preferred_multiple,
     resolve_provider,
+    version,
 )
 from onnx_attnprune.runtime.session import Optimisation, Session
 
@@ -27,4 +28,5 @@ __all__ = [
     "kernels_of",
     "preferred_multiple",
     "resolve_provider",
+    "version",
 ]

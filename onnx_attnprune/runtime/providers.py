@@ -42,6 +42,13 @@ PROVIDERS: Mapping[str, Provider] = {
 }
 
 
+def version() -> str:
+    """The version of ONNX Runtime."""
+    import onnxruntime as ort
+
+    return str(ort.__version__)
+
+
 def available_providers() -> tuple[str, ...]:
     """The short names ("cpu", "cuda", ...) of the providers that this build of ONNX Runtime has, "cpu" first."""
     import onnxruntime as ort

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from onnx import parser
 
 from onnx_attnprune.errors import SettingsError
-from onnx_attnprune.evaluate.latency import Latency, measure_pair
+from onnx_attnprune.evaluate.latency import INDISTINCT, Latency, SpeedUp, in_turns, measure_pair
 from onnx_attnprune.runtime import Session
 
 
@@ -28,7 +28,10 @@ class Fake:
     def __init__(self, name: str, watch: Watch, seconds: Iterator[float]) -> None:
         self.name, self.watch, self.seconds = name, watch, seconds
 
-    def run(self, feeds: Any) -> None:
+    def prepared(self, feeds: Any) -> Callable[[], None]:
+        return self.run
+
+    def run(self) -> None:
         self.watch.now += next(self.seconds)
         self.watch.log += self.name
 
@@ -43,6 +46,14 @@ def measure(a: Iterator[float], b: Iterator[float], **settings: Any) -> tuple[La
 def test_rounds_alternate_after_the_warmup() -> None:
     *_, log = measure(repeat(1.0), repeat(1.0), max_runs=4, warmup=2)
     assert log == "abab" + "abbaabba"
+
+
+def test_each_of_three_stands_in_each_place() -> None:
+    watch = Watch()
+    runs = [Fake(name, watch, repeat(1.0)).run for name in "abc"]
+    seconds = in_turns(runs, max_runs=4, warmup=1, clock=watch.read)
+    assert watch.log == "abc" + "abcbcacababc"
+    assert seconds == ((1.0,) * 4,) * 3
 
 
 def test_runs_until_both_had_their_time() -> None:
@@ -88,6 +99,42 @@ def test_figures_of_known_times() -> None:
         spread=pytest.approx(5 / 6),
         runs=11,
     )
+
+
+# ---------------------------------------------------------------- speed-ups
+def speed_up(*ratios: float) -> SpeedUp:
+    return SpeedUp.of([*ratios], [1.0] * len(ratios))
+
+
+def test_the_interval_is_that_of_the_sign_test() -> None:
+    """Tables give the places for the median at 99 %: of 8 rounds both ends, of 20 the fourth from each end."""
+    assert speed_up(*range(1, 8)).low is None
+    for rounds, k in ((8, 1), (10, 1), (20, 4), (25, 6), (100, 37)):
+        found = speed_up(*range(rounds, 0, -1))
+        assert (found.low, found.high) == (k, rounds + 1 - k)
+
+
+def test_the_interval_of_many_rounds_is_narrow() -> None:
+    found = speed_up(*np.linspace(1, 2, 10_001))
+    assert found.factor == pytest.approx(1.5)
+    assert found.high == pytest.approx(1.5 + 2.576 / 2 / np.sqrt(10_001), abs=1e-3)  # the normal approximation
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [
+        ([1.5] * 20, "faster"),
+        ([0.5] * 20, "slower"),
+        ([1.0] * 20, "same"),
+        ([1 + INDISTINCT / 2] * 20, "same"),
+        ([1.01, 1.9] * 10, "same"),
+        ([1.5] * 7, "unclear"),
+    ],
+)
+def test_verdicts(ratios: list[float], verdict: str) -> None:
+    assert speed_up(*ratios).verdict == verdict
+    opposite = {"faster": "slower", "slower": "faster"}.get(verdict, verdict)
+    assert speed_up(*(1 / r for r in ratios)).verdict == opposite
 
 
 def test_a_clock_too_coarse_for_the_model_does_not_divide_by_zero() -> None:
