@@ -162,3 +162,40 @@ def test_latency_counts_what_got_slower() -> None:
 def test_latency_prunes_to_multiples(model: Path) -> None:
     analysis = analyze(Graph(read_model(model)), {"x": (1, 5, 11, 13)})
     assert [latency.pruned(analysis, 0.3, m)[1] for m in (8, 1)] == pytest.approx([16 / 24, 17 / 24])
+
+
+# ---------------------------------------------------------------- bench_cuda
+cuda = load("bench_cuda")
+
+
+def test_cuda_says_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench_cuda"])
+    monkeypatch.setenv("PATH", "")
+    assert cuda.main() == 9
+    assert "no NVIDIA GPU here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("library", [0, 1])
+def test_cuda_installs_prunes_and_measures(library: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+
+    def run(command: Sequence[Any], **_: Any) -> subprocess.CompletedProcess[str]:
+        log.append(" ".join(Path(part).name if isinstance(part, Path) else str(part) for part in command))
+        said = "GPU 0: NVIDIA H100" if command[0] == "nvidia-smi" else ""
+        code = library if "libnvinfer" in str(command[-1]) else 3 if "bad.onnx" in log[-1] else 0
+        return subprocess.CompletedProcess(command, code, said, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(cuda, "PYTHON", tmp_path / "bin/python")
+    monkeypatch.setattr(sys, "argv", ["bench_cuda", "bad.onnx", "m.onnx", "--ratio", "0.5", "--out", str(tmp_path)])
+    assert cuda.main() == 3
+    assert log[0] == "nvidia-smi --list-gpus"
+    assert "onnxruntime-gpu[cuda,cudnn]" in log[2]
+    providers = "cpu,cuda" if library else "cpu,cuda,tensorrt"
+    bad, pruning, measuring = log[4:]
+    assert " bench " not in bad
+    assert pruning == f"python -m onnx_attnprune m.onnx {tmp_path}/m_pruned.onnx --ratio 0.5 --provider cuda --quiet"
+    assert measuring == (
+        f"python -m onnx_attnprune bench m.onnx {tmp_path}/m_pruned.onnx --provider {providers} --batch 1,32 "
+        f"--seconds 2 --report {tmp_path}/m.json"
+    )

@@ -170,7 +170,7 @@ _DECORATORS = (
     ),
     click.option(
         "--target-latency",
-        type=_Number(),
+        type=Number(),
         metavar="S",
         help="Instead of a ratio: find the largest model that takes at most this share of the time, measured on "
         "--provider.",
