@@ -29,7 +29,7 @@ def inspect(*arguments: object) -> Result:
 def test_every_command_is_in_the_help() -> None:
     text = CliRunner().invoke(main, ["--help"]).output
     for name, command in main.commands.items():
-        assert re.search(rf"^  {name} +{re.escape(command.get_short_help_str(100))}$", text, re.M)
+        assert re.search(rf"^ +{name} +{re.escape(command.get_short_help_str(100))}$", text, re.M)
 
 
 def test_the_help_of_the_command() -> None:
