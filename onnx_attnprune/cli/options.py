@@ -14,12 +14,13 @@ from onnx_attnprune.errors import SettingsError
 # The names of registries, written out so that --help need not import them; a test holds them equal.
 CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random")
 RECOVERIES = ("auto", "none", "mean", "least-squares")
+DEPLOYS = ("nnapi",)
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
 BUDGETS = ("target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
 AMOUNTS = ("ratio", "threshold", "top_k", *BUDGETS)
 DECIDED = (
     *AMOUNTS, "criterion", "scope", "steps", "round_to", "min_channels", "max_ratio", "include",
-    "exclude", "layer_ratio", "attention", "seed",
+    "exclude", "layer_ratio", "attention", "deploy", "seed",
 )  # fmt: skip  # the options that a plan file has decided already
 _EXAMPLES = """\b
 Examples:
@@ -245,6 +246,11 @@ _DECORATORS = (
         default="auto",
         show_default=True,
         help="What goes where channels are heads (or convolution groups) times a width.",
+    ),
+    click.option(
+        "--deploy",
+        type=click.Choice(DEPLOYS),
+        help="Keep to what this execution provider takes: equal parts where a Split has them, and its multiples.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="For the random criterion."),
     click.option("--plan", type=FILE, metavar="F.json", help="Write the plan: what is removed where."),

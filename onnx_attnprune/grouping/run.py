@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from onnx_attnprune.axes import Axis, Reason, Space, Var
 from onnx_attnprune.errors import AxisError, ModelError
 from onnx_attnprune.graph import Constant, Graph, Node, Signature, TensorProto, infer_outputs
+from onnx_attnprune.grouping.alike import tie_alike
 from onnx_attnprune.grouping.findings import Findings
 from onnx_attnprune.grouping.model import Analysis, Slot
 from onnx_attnprune.ops import ENTRIES, FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
@@ -21,20 +22,21 @@ UNSEEN = 97  # a stand-in for a size that nothing states
 GRAPH_INPUT, GRAPH_OUTPUT = "graph input", "graph output"
 
 
-def analyze(graph: Graph, shapes: Mapping[str, Sequence[int]] | None = None) -> Analysis:
+def analyze(graph: Graph, shapes: Mapping[str, Sequence[int]] | None = None, alike: Collection[str] = ()) -> Analysis:
     """Channel groups of a graph, and what is kept and why.
 
     `shapes`: a size for every free dimension of the graph inputs, by input name (stand-ins where left out; sizes that
-    the file leaves open never become channels). Raises ModelError for a graph that is not in order.
+    the file leaves open never become channels). `alike`: operators whose results, where they have one shape, keep one.
+    Raises ModelError for a graph that is not in order.
     """
-    return _Run(graph, shapes or {}).analysis()
+    return _Run(graph, shapes or {}, alike).analysis()
 
 
 class _Run:
     """One pass over a graph: the operands of the rules, and what they said."""
 
-    def __init__(self, graph: Graph, shapes: Mapping[str, Sequence[int]]) -> None:
-        self.graph, self.space = graph, Space()
+    def __init__(self, graph: Graph, shapes: Mapping[str, Sequence[int]], alike: Collection[str]) -> None:
+        self.graph, self.space, self.alike = graph, Space(), alike
         self.known: dict[str, Tensor] = {}
         self.values: dict[str, Values | None] = {}
         self.slots: list[Slot] = []
@@ -210,6 +212,8 @@ class _Run:
         except AxisError as error:
             self._refuse(node, str(error))
             return
+        if node.op in self.alike and not node.domain:
+            tie_alike(self.space, effect.outputs)
         self.effects.append((node, effect))
         self._publish(node, effect.outputs)
         self._freeze(node, {*effect.inputs, *effect.picks})

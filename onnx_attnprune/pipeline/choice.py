@@ -51,7 +51,8 @@ def choose_channels(request: Request, source: Source, shapes: Shapes, clock: Clo
 def budgets_of(request: Request, source: Source, shapes: Shapes, clock: Clock) -> Budgets:
     """The analysis of the model at `shapes`, and the budgets that go with it."""
     with clock.stage("analyse"):
-        analysis = analyze(Graph(source.model), shapes)
+        alike = request.settings.alike if source.plan is None else source.plan.alike
+        analysis = analyze(Graph(source.model), shapes, alike)
     single = one_sample_masks(analysis, source, shapes)
     sample = shapes if single is None else with_batch(source.specs, shapes, source.free, 1)
     return Budgets(request, source, analysis, shapes, single or {}, sample, clock.tell)
@@ -65,7 +66,7 @@ def work_of(budgets: Budgets, plan: Plan, search: Search | None = None) -> Work:
 
 def multiples(request: Request, analysis: Analysis) -> list[int]:
     """What kept counts may be multiples of, the best first; smaller ones are for where those don't do."""
-    liked = request.round_to or preferred_multiple(request.provider)
+    liked = request.round_to or preferred_multiple(request.settings.deploy or request.provider)
     return [liked, *(m for m in MULTIPLES if m < liked and not request.round_to and analysis.groups)]
 
 

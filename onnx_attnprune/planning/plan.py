@@ -12,6 +12,7 @@ from typing import Any
 from onnx_attnprune.errors import PlanError
 from onnx_attnprune.grouping import Analysis, Kept
 from onnx_attnprune.planning.select import emptied
+from onnx_attnprune.planning.settings import DEPLOYS
 
 FORMAT, VERSION = "onnx-attnprune/plan", 1
 
@@ -93,12 +94,19 @@ def _lines(document: dict[str, Any]) -> str:
 class PlanFile:
     """A plan file as it was read, before it is held against a model.
 
-    shapes: the input sizes that its model was analysed with, by input name (none in a plan that does not say).
+    shapes: the input sizes that its model was analysed with, by input name (none in a plan that does not say). deploy:
+    what the result is to run on, which the analysis has to heed too.
     """
 
     path: Path
     document: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
+    deploy: str | None = None
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """Operators whose results keep one shape where they have one."""
+        return DEPLOYS[self.deploy] if self.deploy is not None else ()
 
     def check_model(self, sha256: str) -> None:
         """Raise PlanError where the plan was made for a model file with another hash."""
@@ -138,7 +146,10 @@ def read_plan(path: str | Path) -> PlanFile:
         shapes = {str(name): tuple(int(size) for size in shape) for name, shape in stated.items()}
     except (TypeError, AttributeError, ValueError):
         raise PlanError(f"{path}: not a plan file (its settings are damaged)") from None
-    return PlanFile(path, document, shapes)
+    deploy = document.get("settings", {}).get("deploy")
+    if deploy is not None and deploy not in list(DEPLOYS):  # it may be of a type that is no key
+        raise PlanError(f"{path}: for {deploy!r}, which is not one of {', '.join(DEPLOYS)}")
+    return PlanFile(path, document, shapes, deploy)
 
 
 def _checked(document: Mapping[str, Any], analysis: Analysis, sha256: str, path: Path) -> Plan:

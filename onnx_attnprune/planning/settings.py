@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -18,6 +18,9 @@ COSTS: tuple[Cost, ...] = ("macs", "params", "bytes")
 AMOUNTS = ("ratio", "threshold", "top_k", "target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
 SCOPES: tuple[Scope, ...] = ("layer", "global")
 HEADS: tuple[Heads, ...] = ("auto", "heads", "head-dims", "both", "none")
+# What the result is to run on, and the operators that it takes there only where all of their results have one shape:
+# https://onnxruntime.ai/docs/execution-providers/NNAPI-ExecutionProvider.html#supported-ops
+DEPLOYS: Mapping[str, tuple[str, ...]] = {"nnapi": ("Split",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class Settings:
     a threshold counts on the scores of the first. round_to: kept counts are multiples of it (1: exact counts).
     min_channels: what a group keeps at least. max_ratio: what a group loses at most (None: 0.9 where the scores
     decide, else no bound but min_channels). layer_ratios: (pattern, ratio) pairs that override the ratio.
-    attention: which factor goes where channels are products, as attention heads and group convolutions are.
+    attention: which factor goes where channels are products, as attention heads and group convolutions are. deploy:
+    the execution provider whose demands the result has to meet (one of `DEPLOYS`).
     """
 
     ratio: float | None = 0.3
@@ -51,6 +55,7 @@ class Settings:
     min_channels: int = 1
     max_ratio: float | None = None
     attention: Heads = "auto"
+    deploy: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     layer_ratios: tuple[tuple[str, float], ...] = ()
@@ -85,6 +90,13 @@ class Settings:
         for setting, values in choices.items():
             if getattr(self, setting) not in values:
                 raise SettingsError(f"--{setting} {getattr(self, setting)!r} is not one of {', '.join(values)}")
+        if self.deploy is not None and self.deploy not in DEPLOYS:
+            raise SettingsError(f"--deploy {self.deploy!r} is not one of {', '.join(DEPLOYS)}")
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """Operators whose results keep one shape where they have one."""
+        return DEPLOYS[self.deploy] if self.deploy is not None else ()
 
     @property
     def cap(self) -> float:
