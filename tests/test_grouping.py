@@ -11,6 +11,7 @@ from onnx_attnprune.axes import Pick, leaves
 from onnx_attnprune.errors import ModelError
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import alive_of, analyze
+from onnx_attnprune.ops.reduce import RMS
 from tests.oracle import IMAGE, analyzed, assert_kept, check, default_shapes, kept, net, parse, told
 
 Y4 = "float[A, B, C, D] y"
@@ -289,3 +290,11 @@ def test_what_depends_on_the_input_is_no_weight() -> None:
     analysis = check(net("m = Mul (h, c) t = Add (m, d)", "float[5,1,1] c, float[5,1,1] d"), FREE)
     roles = {m.slot.tensor: m.role for g in analysis.groups for m in g.members}
     assert (roles["c"], roles["d"]) == ("scale", "bias")
+
+
+def test_spared_channels_know_why() -> None:
+    """An axis that a rule spares may be bound to others later: the group that they end in is told."""
+    body = """q = Mul (h, h) m = ReduceMean <axes=[1], keepdims=1> (q) s = Mul (h, m)
+    o = Conv (x, other) t = Add (s, o)"""
+    analysis = analyze(Graph(net(body, "float[5,3,1,1] other", opset=13)))
+    assert [(g.name, g.spared) for g in analysis.groups] == [("w0", ""), ("w", RMS)]

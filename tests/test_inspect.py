@@ -100,6 +100,7 @@ def test_json_is_all_of_standard_output(tmp_path: Path) -> None:
         "name": "w1", "size": 20, "within": [], "parameters": 352, "macs": 5 * 120 * 351,
         "members": [{"tensor": "w1", "axis": 0, "role": "producer"}, {"tensor": "b1", "axis": 0, "role": "bias"},
                     {"tensor": "w2", "axis": 1, "role": "consumer"}],
+        "spared": "",
     }  # fmt: skip  # a group
     assert done.stderr == ""
 
@@ -115,6 +116,19 @@ def test_shapes(tmp_path: Path) -> None:
     done = inspect(path, "--shape", "z=2x3x4x6")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == "error: the model has no input z; it has: x\n"
+
+
+def test_what_goes_only_by_name(tmp_path: Path) -> None:
+    """A width that an RMS norm runs over: it can go, but not by itself."""
+    model = parse(
+        """g (float[N, 4] x) => (float[N, 3] y) <float[4, 6] w, float[6, 3] v>
+    { h = MatMul (x, w) q = Mul (h, h) m = ReduceMean <axes = [-1], keepdims = 1> (q)
+      t = Mul (h, m) y = MatMul (t, v) }""",
+        13,
+    )
+    text = " ".join(inspect(saved(model, tmp_path)).stdout.split())
+    assert "left whole unless --include names it, since an RMS norm runs over it: w" in text
+    assert "100.0% 100.0%" in text  # can be cut; left at a ratio of a half
 
 
 def test_operators_without_a_rule_are_named(tmp_path: Path) -> None:

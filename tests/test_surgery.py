@@ -108,6 +108,74 @@ def test_names_that_are_taken() -> None:
     onnx.checker.check_model(pruned, full_check=True)
 
 
+MEAN = "a = Abs (h) m = ReduceMean <axes=[1, 2], keepdims=1> (a) t = Mul (h, m)"
+
+
+def test_a_mean_is_scaled_by_the_share_that_is_left() -> None:
+    """Behind the mean, under its name, so that all of its readers get it; nowhere where nothing of it goes."""
+    analysis = analyzed(net(MEAN, opset=13))
+    pruned = cut(analysis, w=[1, 4])
+    mean, product = (n for n in pruned.graph.node if "m" in {*n.output, *(o.split("_")[0] for o in n.output)})
+    assert (mean.op_type, product.op_type) == ("ReduceMean", "Mul")
+    assert (list(product.output), product.input[0]) == (["m"], mean.output[0])
+    np.testing.assert_allclose(stored(pruned)[product.input[1]], 0.6, rtol=1e-7)
+    assert stored(pruned)[product.input[1]].shape == ()
+    assert len(cut(analysis, w0=[2]).graph.node) == len(pruned.graph.node) - 1
+
+
+def test_a_mean_that_is_let_go() -> None:
+    """A repair takes the product out again, once; before IR version 4 it is listed among the inputs as well."""
+    model = net(MEAN, opset=13)
+    model.ir_version = 3
+    model.graph.input.extend(
+        helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in model.graph.initializer
+    )
+    analysis = analyzed(model)
+    alive = alive_of(analysis.groups, {1: [1, 4]})
+    pruned = surgery.prune(analysis, alive)
+    assert len(pruned.graph.node) == len(model.graph.node) + 1
+    onnx.checker.check_model(pruned, full_check=True)
+    for _ in range(2):
+        surgery.release(pruned, analysis, alive)
+        assert [(n.op_type, *n.output) for n in pruned.graph.node] == [(n.op_type, *n.output) for n in model.graph.node]
+        assert [t.name for t in pruned.graph.initializer] == [t.name for t in model.graph.initializer]
+        assert [v.name for v in pruned.graph.input] == [v.name for v in model.graph.input]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "double"])
+def test_a_scaled_mean_of_another_type(dtype: str) -> None:
+    text = f"""g ({dtype}[N, 4, 6] x) => ({dtype}[N, 4, 3] y) <{dtype}[6, 5] w, {dtype}[5, 3] v>
+    {{ h = MatMul (x, w) m = ReduceMean <axes=[-1], keepdims=1> (h) t = Mul (h, m) y = MatMul (t, v) }}"""
+    check(parse(text, 13), {"w": 5})
+
+
+def test_a_scaled_mean_that_is_an_output_and_read_in_a_body() -> None:
+    text = f"""g ({IMAGE}) => ({Y4}, float[A, 1, 9, 7] m)
+    <float[5,3,1,1] w, float[2,5,1,1] v, bool c = {{1}}>
+    {{ h = Conv (x, w) m = ReduceMean <axes=[1], keepdims=1> (h)
+      t = If (c) <then_branch = a () => (float[K, 5, 9, 7] ta) {{ ta = Mul (h, m) }},
+                  else_branch = b () => (float[K, 5, 9, 7] tb) {{ tb = Neg (h) }}>
+      y = Conv (t, v) }}"""
+    check(parse(text, 13), {"w": 5})
+
+
+def test_a_scaled_mean_without_axes() -> None:
+    """A mean over everything is one number, without any axis, and so is what it is scaled to."""
+    text = """g (float[6, 4] x) => (float m) <float[4, 5] w>
+    { h = MatMul (x, w) m = ReduceMean <keepdims=0> (h) }"""
+    check(parse(text, 13), {"w": 5})
+
+
+def test_a_scaled_mean_in_a_body() -> None:
+    text = f"""g ({IMAGE}) => ({Y4}) <float[5,3,1,1] w, float[2,5,1,1] v, bool c = {{1}}>
+    {{ h = Conv (x, w)
+      t = If (c) <then_branch = a () => (float[K, 5, 9, 7] ta) {{
+                    m = ReduceMean <axes=[1], keepdims=1> (h) ta = Mul (h, m) }},
+                  else_branch = b () => (float[K, 5, 9, 7] tb) {{ tb = Neg (h) }}>
+      y = Conv (t, v) }}"""
+    check(parse(text, 13), {"w": 5})
+
+
 # ---------------------------------------------------------------- what stays
 def test_all_else_stays() -> None:
     """Metadata, doc strings, names, opset and IR version, producer, input and output as they were."""

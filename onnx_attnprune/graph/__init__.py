@@ -1,6 +1,6 @@
 """The only door to onnx: reading a model, looking at its graph, editing a copy, writing it whole or not at all."""
 
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from onnx_attnprune.graph.checking import (
     as_float32,
@@ -16,6 +16,7 @@ from onnx_attnprune.graph.checking import (
 )
 from onnx_attnprune.graph.editing import (
     add_initializer,
+    drop_initializer,
     empty_like,
     fill_tensor,
     insert_node,
@@ -49,6 +50,7 @@ __all__ = [
     "Constant",
     "FreshNames",
     "Graph",
+    "GraphProto",
     "ModelProto",
     "Node",
     "NodeProto",
@@ -61,6 +63,7 @@ __all__ = [
     "bodies_of",
     "check_writable",
     "constant_tensor",
+    "drop_initializer",
     "empty_like",
     "external_files",
     "fill_tensor",

@@ -100,7 +100,8 @@ def set_constant(copy: NodeProto, original: NodeProto, tensor: TensorProto) -> N
 
 def stored_tensor(name: str, array: NDArray[Any], dtype: int) -> TensorProto:
     """Numbers as a constant of an element type."""
-    return numpy_helper.from_array(np.ascontiguousarray(array).astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
+    whole = np.asarray(array, order="C")  # unlike ascontiguousarray, which makes a scalar one-dimensional
+    return numpy_helper.from_array(whole.astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
 
 
 def new_node(op: str, inputs: list[str], outputs: list[str], name: str = "") -> NodeProto:
@@ -119,6 +120,14 @@ def add_initializer(model: ModelProto, tensor: TensorProto) -> None:
     model.graph.initializer.append(tensor)
     if model.ir_version < 4:
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+
+
+def drop_initializer(model: ModelProto, name: str) -> None:
+    """Take an initializer out, and what lists it among the graph's inputs."""
+    for listed in (model.graph.initializer, model.graph.input):
+        for k in reversed(range(len(listed))):
+            if listed[k].name == name:
+                del listed[k]
 
 
 def store_constant(

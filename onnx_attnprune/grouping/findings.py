@@ -9,11 +9,16 @@ from onnx_attnprune.grouping.model import Group, Kept, Member, Slot
 
 
 class Findings:
-    """What a pass has found. `roles`: by slot, what its axes are to the channels on them."""
+    """What a pass has found. `roles`: by slot, what its axes are to the channels on them. `spared`: axes that had
+    better stay whole, and why."""
 
-    def __init__(self, space: Space, slots: Sequence[Slot], roles: Mapping[int, Sequence[tuple[Axis, str]]]) -> None:
+    def __init__(
+        self, space: Space, slots: Sequence[Slot], roles: Mapping[int, Sequence[tuple[Axis, str]]],
+        spared: Sequence[tuple[Axis, str]] = (),
+    ) -> None:  # fmt: skip  # two lines
         self._space, self._slots, self._roles = space, slots, roles
         self._settled: dict[int, Mapping[int, Var]] = {}
+        self._spared = {var: why for axis, why in spared for var in self._on(axis)}
 
     def groups(self) -> Iterator[Group]:
         """The free variables that weights are on, in the order of the graph."""
@@ -38,7 +43,7 @@ class Findings:
                 again += 1
                 name = f"{base}#{again}"
             names.add(name)
-            yield Group(number, var, name, tuple(found))
+            yield Group(number, var, name, tuple(found), self._spared.get(var.id, ""))
 
     def _on(self, axis: Axis) -> Mapping[int, Var]:
         """The variables on an axis, by id. Remembered: to be asked only once nothing is tied any more."""

@@ -39,12 +39,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A free variable: `size` coupled channels with the slots they lie in."""
+    """A free variable: `size` coupled channels with the slots they lie in.
+
+    spared: why they had better stay whole, though they can go ("" for most); a plan takes them only by name.
+    """
 
     id: int
     var: Var
     name: str
     members: tuple[Member, ...]
+    spared: str = ""
 
     @property
     def size(self) -> int:

@@ -146,7 +146,8 @@ class _Run:
                 for axis in found.axes:
                     self.space.keep(axis, Reason(GRAPH_OUTPUT, signature.name))
         self._settle()
-        findings = Findings(self.space, self.slots, self.roles)
+        spared = [one for _, effect in self.effects for one in effect.spared]
+        findings = Findings(self.space, self.slots, self.roles, spared)
         groups = tuple(findings.groups())
         return Analysis(
             self.graph, self.space, tuple(self.slots), tuple(self.effects), self.known, tuple(self.frozen), groups,

@@ -56,7 +56,9 @@ class Effect:
     of anything that may change); `drop` names attributes that such an input replaces. picks: inputs that hold indices
     into an axis. omit: inputs that may as well be left out, and are once the axis has lost channels. macs: products of
     axes that add up to the node's multiply-accumulates. fixed: attributes whose default rests on the size of an axis,
-    and the value of that default, which is written once the axis has lost channels.
+    and the value of that default, which is written once the axis has lost channels. averaged: axes that the first
+    output is a mean over and that hold zeros for removed channels; it stays a mean over all of them, the removed ones
+    included. spared: axes whose channels can go but had better not, and why; they go only where a user names them.
     """
 
     outputs: tuple[Tensor, ...]
@@ -69,3 +71,5 @@ class Effect:
     fixed: Mapping[str, tuple[Axis, float]] = field(default_factory=dict)
     macs: tuple[tuple[Axis, ...], ...] = ()
     linear: Linear | None = None
+    averaged: tuple[Axis, ...] = ()
+    spared: tuple[tuple[Axis, str], ...] = ()

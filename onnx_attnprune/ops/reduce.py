@@ -1,4 +1,9 @@
-"""Reductions: over space they let channels go, over channels they keep them unless a silenced one adds nothing."""
+"""Reductions: over space they let channels go, over channels only where silenced ones are zero and add nothing.
+
+A mean over channels of which some are zero is their sum over the number of all; over those that are left alone it would
+be another number, and is scaled back (`Effect.averaged`). A mean of squares is the heart of an RMS norm: the width that
+it runs over can go in the same way, but is spared unless a user names it, as that of every other norm.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,17 @@ from collections.abc import Sequence
 
 from onnx_attnprune.axes import Axis
 from onnx_attnprune.ops.registry import Effect, Tensor, View, rule
+from onnx_attnprune.ops.values import FLOATS
 
 INT64 = 7
+RMS = "an RMS norm runs over it"
 ADDING = {"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"}  # a zero changes nothing
 THROUGH_ZERO = ADDING | {"ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"}  # zeros give zero
 
 
 @rule(*sorted(THROUGH_ZERO), "ReduceLogSum", "ReduceLogSumExp")
 def reduce(n: View) -> Effect:
-    """the listed axes go; channels on them are kept unless zeros add nothing to the result"""
+    """the listed axes go; channels on them are kept unless zeros add nothing to the result, or to a scaled mean"""
     x = n.axes(0)
     since = 13 if n.node.op == "ReduceSum" else 18
     listed = n.listed("axes", 1, since)
@@ -25,12 +32,15 @@ def reduce(n: View) -> Effect:
         n.keep(x, "not finite at zero, which a silenced channel is")
     if any(x[k].size == 0 for k in gone):
         n.keep(x, "nothing to reduce, which may give an infinity")
-    exact = n.node.op in ADDING and n.tensor(0).silent
+    mean = n.node.op == "ReduceMean" and n.tensor(0).dtype in FLOATS  # of integers it is rounded
+    exact = (n.node.op in ADDING or mean) and n.tensor(0).silent
     for k in gone:
         if not exact and not n.space.is_kept(x[k]):
             n.keep(x[k], f"{n.node.op} over channels")
     silent = n.tensor(0).silent and n.node.op in THROUGH_ZERO
-    return Effect((n.out(_without(n, x, gone), silent=silent),))
+    averaged = tuple(x[k] for k in sorted(gone)) if mean and exact else ()
+    spared = tuple((axis, RMS) for axis in averaged) if n.is_square(0) else ()
+    return Effect((n.out(_without(n, x, gone), silent=silent),), averaged=averaged, spared=spared)
 
 
 @rule("ArgMax", "ArgMin")

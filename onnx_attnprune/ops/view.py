@@ -114,6 +114,15 @@ class View:
             maker = self._operands.maker(maker.inputs[0])
         return maker is not None and maker.op == "ConstantOfShape" and filler(maker) == 0
 
+    def is_square(self, place: int) -> bool:
+        """True where the operand is a tensor times itself, or to the power of two."""
+        maker = self._operands.maker(self.node.inputs[place]) if self.has(place) else None
+        if maker is None or maker.domain:
+            return False
+        if maker.op == "Pow" and (exponent := self._operands.constant(maker.inputs[1])) is not None:
+            return bool((exponent.array() == 2).all())
+        return maker.op == "Mul" and maker.inputs[0] == maker.inputs[1]
+
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute of the node, or the default."""
         return self.node.attr(name, default)

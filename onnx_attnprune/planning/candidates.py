@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from onnx_attnprune.axes import Axis, Concat, Pick, Product, Var, leaves
 from onnx_attnprune.grouping import Analysis, Group
-from onnx_attnprune.planning.settings import Settings, matching
+from onnx_attnprune.planning.settings import Settings, is_meant, matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,23 @@ class Candidate:
 
 
 def candidates(analysis: Analysis, settings: Settings) -> list[Candidate]:
-    """The groups that the settings let lose channels. Raises SettingsError for a pattern that matches none."""
+    """The groups that the settings let lose channels; those that had better stay whole only where `include` means
+    their own name.
+
+    Raises SettingsError for a pattern that matches none.
+    """
     groups = analysis.groups
-    allowed = {g.id for g in groups}
+    allowed = {g.id for g in groups if not g.spared}
     if settings.include:
         allowed = set().union(*(matching(p, groups, "--include") for p in settings.include))
+        allowed -= {g.id for g in groups if g.spared and not any(is_meant(p, g.name) for p in settings.include)}
     for pattern in settings.exclude:
         allowed -= matching(pattern, groups, "--exclude")
     own: dict[int, float] = {}
     for pattern, ratio in settings.layer_ratios:
         own.update(dict.fromkeys(matching(pattern, groups, "--layer-ratio"), ratio))
     base = settings.ratio or 0.0
-    shares = _shares(analysis, {g.id: own.get(g.id, base) for g in groups}, settings)
+    shares = _shares(analysis, {g.id: own.get(g.id, base) for g in groups}, settings, allowed)
     return [
         Candidate(group, shares[group.id], group.id in own, granule(analysis, group, settings.round_to))
         for group in groups
@@ -45,7 +50,7 @@ def candidates(analysis: Analysis, settings: Settings) -> list[Candidate]:
     ]
 
 
-def _shares(analysis: Analysis, ratios: Mapping[int, float], settings: Settings) -> dict[int, float]:
+def _shares(analysis: Analysis, ratios: Mapping[int, float], settings: Settings, allowed: Set[int]) -> dict[int, float]:
     """The share that each group loses; where channels are products of two groups, one of them is left whole."""
     inner_of = _products(analysis)
     inner = set().union(*inner_of.values()) if inner_of else set()
@@ -56,7 +61,7 @@ def _shares(analysis: Analysis, ratios: Mapping[int, float], settings: Settings)
             # Few heads can't lose a third of them: then every head loses some of its width.
             size = analysis.groups[outer].size
             off = abs(round(size * ratios[outer]) / size - ratios[outer])
-            mode = "heads" if off <= 0.1 else "head-dims"
+            mode = "heads" if off <= 0.1 or not inner_of[outer] <= allowed else "head-dims"
         if mode in ("head-dims", "none"):
             shares.pop(outer, None)
         for k in inner_of[outer]:

@@ -67,8 +67,9 @@ def choose(
     for group in emptied(analysis, removed):
         del removed[group]
     if not removed:
-        raise NothingToPruneError(_nothing(found, settings))
-    return Choice(removed, scores.normalized, tuple(_notes(found, wanted, removed, scores, settings)))
+        raise NothingToPruneError("; ".join((_nothing(found, settings), *_spared(analysis, found))))
+    notes = (*_notes(found, wanted, removed, scores, settings), *_spared(analysis, found))
+    return Choice(removed, scores.normalized, notes)
 
 
 def _decided(analysis: Analysis, settings: Settings, decided: Mapping[int, int]) -> list[Candidate]:
@@ -184,6 +185,16 @@ def _notes(
     ]
     if whole:
         yield f"left whole by rounding to multiples of {settings.round_to} (--round-to 1 cuts them): {_some(whole)}"
+
+
+def _spared(analysis: Analysis, found: Sequence[Candidate]) -> Iterator[str]:
+    spared: dict[str, list[str]] = {}
+    taken = {c.group.id for c in found}
+    for group in analysis.groups:
+        if group.spared and group.id not in taken:
+            spared.setdefault(group.spared, []).append(group.name)
+    for why, names in spared.items():
+        yield f"left whole, since {why} (--include by this name cuts it): {_some(names)}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -131,10 +131,14 @@ def names_of(group: Group) -> set[str]:
     return {group.name, *(m.slot.tensor for m in group.members), *(m.slot.node.name for m in group.members)}
 
 
+def is_meant(pattern: str, name: str) -> bool:
+    """True where a pattern matches a name, or is that name (which may have brackets in it)."""
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 def matching(pattern: str, groups: Sequence[Group], option: str) -> set[int]:
     """Ids of the groups that a pattern (`*`, `?`, `[...]`) matches. Raises SettingsError where there is none."""
-    # A name with brackets in it is also meant as it stands.
-    found = {g.id for g in groups if any(n == pattern or fnmatchcase(n, pattern) for n in names_of(g))}
+    found = {g.id for g in groups if any(is_meant(pattern, n) for n in names_of(g))}
     if not found:
         some = ", ".join(g.name for g in groups[:5])
         raise SettingsError(f"{option} {pattern!r} matches no tensor or node of a channel group (such as {some})")

@@ -11,6 +11,7 @@ from onnx_attnprune.graph import ModelProto
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import consumers_of
+from onnx_attnprune.surgery import release
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,15 @@ def recover(
     """Repair `pruned`, which is what `surgery.prune(analysis, alive)` gave, with samples where the method uses some.
 
     A method may edit `pruned` in place, so that its weights are not held twice; the analysed model is never touched.
+    Every method but "none" begins with means over channels: from here on they are those of the channels that are left,
+    which are closer to the unpruned model's than those with zeros for the others.
     Raises SettingsError for a name that no method has.
     """
     method = RECOVERIES.get(name)
     if method is None:
         raise SettingsError(f"no recovery method is called {name!r}; choose from: {', '.join(RECOVERIES)}")
+    if method is not leave:
+        release(pruned, analysis, alive)
     return method(analysis, alive, pruned, calibration)
 
 

@@ -1,6 +1,7 @@
 """Applies removals to a copy of a model: slices constants, restates sizes. Knows no operator."""
 
 from onnx_attnprune.surgery.constants import Cuts, Removed, Use, cuts_of, mask, prune, silenced, sliced
+from onnx_attnprune.surgery.means import release
 from onnx_attnprune.surgery.names import first_output
 
-__all__ = ["Cuts", "Removed", "Use", "cuts_of", "first_output", "mask", "prune", "silenced", "sliced"]
+__all__ = ["Cuts", "Removed", "Use", "cuts_of", "first_output", "mask", "prune", "release", "silenced", "sliced"]

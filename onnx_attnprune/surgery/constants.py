@@ -26,6 +26,7 @@ from onnx_attnprune.graph import (
     tensor_of,
 )
 from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.surgery.means import rescale
 from onnx_attnprune.surgery.names import first_output
 from onnx_attnprune.surgery.sizes import restate
 
@@ -100,6 +101,7 @@ def prune(analysis: Analysis, alive: Mapping[int, BoolArray]) -> ModelProto:
     fresh = analysis.graph.fresh_names()
     model = _edited(analysis, alive, lambda constant, removed: sliced(constant.array(), removed), fresh)
     restate(model, analysis, alive, fresh)
+    rescale(model, analysis, alive, fresh)
     return model
 
 

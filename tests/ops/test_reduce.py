@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onnx_attnprune.ops import reduce as rules
-from tests.oracle import assert_kept, check, each, net, versions
+from tests.oracle import assert_kept, check, each, net, parse, versions
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 ALL = sorted(rules.THROUGH_ZERO | {"ReduceLogSum", "ReduceLogSumExp"})
@@ -36,9 +36,9 @@ def test_lists_of_operators() -> None:
 
 @pytest.mark.parametrize(("op", "opset"), each(*ALL))
 def test_over_channels(op: str, opset: int) -> None:
-    """Only where zeros add nothing may a channel go."""
+    """Only where zeros add nothing may a channel go, or where a mean can be scaled."""
     made, constant = node(op, opset, "1,-1", x="a", t="r")
-    adding = op in rules.ADDING
+    adding = op in rules.ADDING or op == "ReduceMean"
     body = f"a = Abs (h) {made} t = Mul (h, r)"
     if op == "ReduceLogSum":  # of zeros alone it is not finite
         body = body.replace("Abs", "Exp")
@@ -47,7 +47,7 @@ def test_over_channels(op: str, opset: int) -> None:
         assert_kept(analysis, "w", 0, op, "over channels")
 
 
-@pytest.mark.parametrize(("op", "opset"), each(*sorted(rules.ADDING)))
+@pytest.mark.parametrize(("op", "opset"), each("ReduceMean", *sorted(rules.ADDING)))
 def test_over_channels_that_are_not_zero(op: str, opset: int) -> None:
     made, constant = node(op, opset, "-3", x="e", t="r")
     assert_kept(
@@ -83,7 +83,7 @@ def test_a_logarithm_is_not_zero() -> None:
 @pytest.mark.parametrize("axes", ["", "0,1,2,3"])
 def test_over_everything(op: str, opset: int, axes: str) -> None:
     made, constant = node(op, opset, axes, keepdims=0, t="r")
-    check(net(f"{made} t = Mul (h, r)", constant, opset=opset), FREE if op == "ReduceSum" else HELD)
+    check(net(f"{made} t = Mul (h, r)", constant, opset=opset), FREE)
 
 
 @pytest.mark.parametrize(("op", "opset"), [("ReduceSum", 13), ("ReduceMean", 18), ("ReduceMax", 20)])
@@ -92,13 +92,71 @@ def test_no_axes(op: str, opset: int, noop: int) -> None:
     """An empty list, given or not, means all axes or none, as an attribute says."""
     for operand, constant in (("", ""), (", none", "int64[0] none = {}")):
         body = f"r = {op} <noop_with_empty_axes={noop}, keepdims=1> (h{operand}) t = Mul (h, r)"
-        check(net(body, constant, opset=opset), FREE if noop or op == "ReduceSum" else HELD)
+        check(net(body, constant, opset=opset), FREE if noop or op != "ReduceMax" else HELD)
 
 
 def test_without_the_axis() -> None:
     """keepdims=0: the axes behind move up."""
     body = "r = ReduceMean <axes=[2], keepdims=0> (h) u = Unsqueeze <axes=[2]> (r) t = Mul (h, u)"
     check(net(body, opset=11), FREE)
+
+
+# ---------------------------------------------------------------- means over channels
+@pytest.mark.parametrize("opset", versions("ReduceMean"))
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_global_response_norm(opset: int, keepdims: int) -> None:
+    """x (g |x| / mean |x| + 1) + b, as in ConvNeXt V2: neither is the mean the last of it, nor are zeros lost."""
+    energy, of_space = node("ReduceL2", opset, "2,3", t="e")
+    mean, of_channels = node("ReduceMean", opset, "1", keepdims, x="e", t="k")
+    back = "" if keepdims else "u = Reshape (k, flat)"
+    body = f"{energy} {mean} {back} d = Add ({'k' if keepdims else 'u'}, small) q = Div (e, d) s = Mul (h, q) "
+    body += "m = Mul (s, gain) o = Add (m, shift) t = Add (h, o)"
+    weights = "float small = {0.01}, float[5,1,1] gain, float[1,5,1,1] shift, int64[4] flat = {0, 1, 1, 1}"
+    analysis = check(net(body, ", ".join(c for c in (weights, of_space, of_channels) if c), opset=opset), FREE)
+    assert not any(g.spared for g in analysis.groups)
+    assert {m.slot.tensor for m in analysis.groups[1].members} == {"w", "b", "gain", "shift", "v"}
+
+
+def test_mean_over_heads_and_their_width() -> None:
+    """The channels of a mean may be products of two groups, and lie on two of its axes."""
+    text = """g (float[N, 6, 4] x) => (float[N, 6, 3] y)
+    <float[4, 15] w, float[15, 3] v, int64[4] split = {0, 6, 3, 5}, int64[3] join = {0, 6, 15}>
+    { h = MatMul (x, w) r = Reshape (h, split) m = ReduceMean <axes = [2, 3], keepdims = 1> (r) s = Mul (r, m)
+      t = Reshape (s, join) y = MatMul (t, v) }"""
+    check(parse(text, 13), {"w": 3, "w#2": 5})
+
+
+@pytest.mark.parametrize("square", ["q = Mul (h, h)", "q = Pow (h, two)"])
+def test_rms_norm_is_spared(square: str) -> None:
+    """The width can go, since the mean stays one over all; but only where a user names it."""
+    body = f"{square} m = ReduceMean <axes=[1], keepdims=1> (q) e = Add (m, small) r = Sqrt (e) d = Div (h, r) "
+    analysis = check(
+        net(body + "t = Mul (d, gain)", "float two = {2}, float small = {0.01}, float[5,1,1] gain", opset=13)
+    )
+    assert [(g.name, g.size, g.spared) for g in analysis.groups] == [("w0", 4, ""), ("w", 5, rules.RMS)]
+
+
+@pytest.mark.parametrize("power", ["q = Pow (h, three)", "a = Neg (h) q = Mul (h, a)", "q = Abs (h)"])
+def test_other_means_are_not_spared(power: str) -> None:
+    body = f"{power} m = ReduceMean <axes=[1], keepdims=1> (q) t = Mul (h, m)"
+    analysis = check(net(body, "float three = {3}", opset=13), FREE)
+    assert not any(g.spared for g in analysis.groups)
+
+
+def test_layer_norm_in_single_nodes() -> None:
+    """x less its mean is not zero where x is: the mean of its squares keeps the width."""
+    body = """m = ReduceMean <axes=[1], keepdims=1> (h) c = Sub (h, m) q = Pow (c, two)
+    u = ReduceMean <axes=[1], keepdims=1> (q) e = Add (u, small) r = Sqrt (e) t = Div (c, r)"""
+    analysis = check(net(body, "float two = {2}, float small = {0.01}", opset=13), HELD)
+    assert_kept(analysis, "w", 0, "ReduceMean", "over channels")
+
+
+def test_a_mean_of_integers_is_kept() -> None:
+    """It is cut off, so that no factor makes it what it was."""
+    body = (
+        "a = Abs (h) i = Cast <to=6> (a) m = ReduceMean <axes=[1], keepdims=1> (i) f = Cast <to=1> (m) t = Add (h, f)"
+    )
+    assert_kept(check(net(body, opset=13), HELD), "w", 0, "ReduceMean", "over channels")
 
 
 @pytest.mark.parametrize(("op", "opset"), each("ArgMax", "ArgMin"))

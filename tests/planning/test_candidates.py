@@ -52,3 +52,33 @@ def test_a_granule_counts_in_channels_of_the_whole_axis(
 ) -> None:
     analysis = attention(heads, dim)
     assert {g.size: granule(analysis, g, multiple) for g in analysis.groups} == expected
+
+
+# A width that an RMS norm runs over, with neurons inside; heads whose queries and keys are normalised.
+RMS = """g (float[N, 7, 6] x) => (float[N, 7, 3] y) <float[6, 24] embed, float[24, 9] up, float[9, 24] down,
+float[24, 3] out, float two = {2}>
+{ e = MatMul (x, embed) q = Pow (e, two) m = ReduceMean <axes = [-1], keepdims = 1> (q) r = Sqrt (m)
+  n = Div (e, r) u = MatMul (n, up) a = Relu (u) d = MatMul (a, down) z = Add (e, d) y = MatMul (z, out) }"""
+
+
+def names(analysis: Analysis, **settings: object) -> set[str]:
+    return {c.group.name for c in candidates(analysis, Settings(**settings))}  # type: ignore[arg-type]  # of settings
+
+
+def test_what_had_better_stay_whole_goes_only_by_its_own_name() -> None:
+    """Patterns that mean a tensor which the channels lie in too do not mean them."""
+    analysis = analyze(Graph(parse(RMS, 13)))
+    assert [(g.name, bool(g.spared)) for g in analysis.groups] == [("embed", True), ("up", False)]
+    assert names(analysis) == {"up"}
+    assert names(analysis, include=("up", "down")) == {"up"}
+    assert names(analysis, include=("*mbed",)) == {"embed"}
+    assert names(analysis, include=("up", "embed")) == {"embed", "up"}
+    assert names(analysis, layer_ratios=(("embed", 0.5),)) == {"up"}
+
+
+def test_auto_takes_heads_where_their_width_may_not_go() -> None:
+    """Three heads can't lose a quarter, but a width that is left out loses nothing."""
+    analysis = attention(3, 20)
+    (wide,) = (g.name for g in analysis.groups if g.size == 20)
+    found = candidates(analysis, Settings(ratio=0.15, exclude=(wide,)))
+    assert [(c.group.size, c.ratio) for c in found] == [(3, 0.15)]

@@ -158,3 +158,15 @@ def test_a_choice_gives_back_what_would_leave_a_tensor_without_channels(monkeypa
     assert choose(analysis, Settings(ratio=0.2)).removed == {0: (2, 4)}
     with pytest.raises(NothingToPruneError):
         choose(analysis, Settings(ratio=0.3))
+
+
+def test_notes_say_what_is_spared() -> None:
+    text = """g (float[N, 4] x) => (float[N, 3] y) <float[4, 6] a, float[6, 5] w, float[5, 3] v>
+    { h = MatMul (x, a) k = MatMul (h, w) q = Mul (k, k) m = ReduceMean <axes = [-1], keepdims = 1> (q)
+      t = Mul (k, m) y = MatMul (t, v) }"""
+    analysis = analyze(Graph(parse(text, 13)))
+    note = "left whole, since an RMS norm runs over it (--include by this name cuts it): w"
+    assert choose(analysis, Settings()).notes == (note,)
+    assert choose(analysis, Settings(include=("w",))).notes == ()
+    with pytest.raises(NothingToPruneError, match="no group to prune; left whole, since an RMS norm"):
+        choose(analysis, Settings(exclude=("a",)))

@@ -20,5 +20,6 @@ MUTANTS = [
     ("_publish", "all(t.slots for t in read)", "any(t.slots for t in read)"),
     ("groups", 'any(m.role != "constant" for m in f)', "True"),
     ("groups", "while name in names:", "while False:"),
+    ("groups", 'self._spared.get(var.id, "")', '""'),
     ("alive_of", "mask[list(gone)] = False", "mask[list(gone)[:1]] = False"),
 ]

@@ -25,4 +25,11 @@ MUTANTS = [
     ("_put", "if proto.attribute[k].name in drop:", "if False:"),
     ("_restate_signatures", "dim.dim_value = size", "pass"),
     ("_restate_signature", "if dim.dim_value == axis.size:", "if False:"),
+    ("_means", "share *= ", "share = "),
+    ("_means", "analysis.space.size(axis, alive) / axis.size", "axis.size / analysis.space.size(axis, alive)"),
+    ("_means", "if share != 1.0:", "if True:"),
+    ("rescale", "mean.dtype", "1"),
+    ("release", "if product.op_type == node.op:", "if False:"),
+    ("release", "drop_initializer(model, product.input[1])", "pass"),
+    ("_place", "bodies_of(model.graph)", "[model.graph]"),
 ]

@@ -37,7 +37,13 @@ def _group(analysis: Analysis, group: Group, costs: Costs) -> GroupCost:
         forms.update(dict.fromkeys(_forms(analysis.space.find(member.slot.axes[member.axis]), group.var)))
     members = dict.fromkeys(MemberRow(m.slot.tensor, m.axis, m.role) for m in group.members)
     return GroupCost(
-        group.name, group.size, tuple(forms), tuple(members), costs.parameters_of(group), costs.macs_of(group)
+        group.name,
+        group.size,
+        tuple(forms),
+        tuple(members),
+        costs.parameters_of(group),
+        costs.macs_of(group),
+        group.spared,
     )
 
 

@@ -24,7 +24,7 @@ class GroupCost:
 
     within: where its channels are multiplied with others on an axis, the factors, outermost first, its own in brackets:
     "12 x [64]" is a width of 64 in each of 12 heads. parameters, macs: what goes with one channel (the last one), all
-    others in place.
+    others in place. spared: why a plan leaves it whole unless it is named ("" where it does not).
     """
 
     name: str
@@ -33,6 +33,7 @@ class GroupCost:
     members: tuple[MemberRow, ...]
     parameters: int
     macs: int
+    spared: str = ""
 
 
 def size_text(group: GroupCost) -> str:

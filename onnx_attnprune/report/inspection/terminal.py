@@ -33,6 +33,8 @@ def _parts(found: Inspection, width: int, graph: Path | None) -> Iterator[Render
     note = DEFINITION
     if found.uncounted:
         note += f"\n  not counted: the MACs of {_nodes(found.uncounted)} that nothing is known of"
+    for why, names in _spared(found).items():
+        note += f"\n  left whole unless --include names it, since {why}: {', '.join(names)}"
     yield Padding(Text(note, style="dim"), (0, 0, 1, 2))
     if found.obstacles:
         yield Text("what is in the way", style="bold cyan")
@@ -61,6 +63,15 @@ def _groups(found: Inspection, width: int) -> Table:
         rest = rows[MOST_GROUPS:]
         table.add_row(f"… and {len(rest)} more (--json)", f"{sum(g.size for g in rest):,}", "", "", "")
     return table
+
+
+def _spared(found: Inspection) -> dict[str, list[str]]:
+    """The names of the groups that a plan leaves whole by itself, by the reason."""
+    spared: dict[str, list[str]] = {}
+    for group in found.groups:
+        if group.spared:
+            spared.setdefault(group.spared, []).append(group.name)
+    return spared
 
 
 def _weight(group: GroupCost, found: Inspection) -> float:
