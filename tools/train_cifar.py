@@ -1,39 +1,70 @@
 #!/usr/bin/env python3
-"""Trains ResNet-20 on CIFAR-10 and exports it to ONNX, batch norm unfolded: the network that pruning papers report on.
+"""Trains ResNet-20, a slimmed VGG-16 or a small ViT on CIFAR-10 and exports it to ONNX, batch norm unfolded.
 
-For benchmarks only: neither the images nor the network belong in the repository. It wants what `train_models.py`
+For benchmarks only: neither the images nor the networks belong in the repository. It wants what `train_models.py`
 beside it wants, and Pillow. The images come as two `.npz` files with `jpeg` (all files' bytes in a row), `offset`
-(n + 1) and `label`; image i is the 32x32 JPEG `jpeg[offset[i]:offset[i + 1]]`. At 41 million multiply-accumulates an
-image an epoch takes minutes on two CPU cores, so the default of 30 epochs takes hours there; 10 do for a try.
+(n + 1) and `label`; image i is the 32x32 JPEG `jpeg[offset[i]:offset[i + 1]]`.
 
-    python tools/train_cifar.py --train cifar10_train.npz --test cifar10_test.npz --out DIR
+    python tools/train_cifar.py --net resnet20 --half --train cifar10_train.npz --test cifar10_test.npz --out DIR
 
-Writes `cifar_resnet20.onnx`, `cifar10_eval.npz` (all 10,000 test images and labels) and `cifar10_calibration.npz` (512
-training images) to DIR.
+Writes `cifar_NET.onnx`, `cifar_NET.pt` (the state of the PyTorch module, for pruners that want one), `cifar10_eval.npz`
+(all 10,000 test images and labels) and `cifar10_calibration.npz` (512 training images) to DIR. With `--half` on a CPU
+with AVX512-BF16 an epoch of ResNet-20 takes a minute on two idle cores, without it several.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from cifar_networks import SlimVgg16, Vit, build_resnet20
 from PIL import Image
+from torch import nn
 from train_models import (
     CALIBRATION_IMAGES,
-    Normalize,
-    ResNet,
     Schedule,
     Split,
     accuracy,
     check_export,
     export,
+    make_optimizer,
     run_onnx,
     seed_everything,
     train,
 )
+
+
+def make_adamw(model: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """AdamW, with which transformers train; no decay on norms and biases."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=rate
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is built and trained."""
+
+    build: Callable[[], nn.Module]
+    epochs: int
+    rate: float
+    optimizer: Callable[[nn.Module, float], torch.optim.Optimizer]
+    norms: bool
+    """Whether the network has batch norms, which then must be in the exported graph."""
+
+
+RECIPES = {
+    "resnet20": Recipe(build_resnet20, epochs=10, rate=0.2, optimizer=make_optimizer, norms=True),
+    "vgg16_slim": Recipe(SlimVgg16, epochs=12, rate=0.1, optimizer=make_optimizer, norms=True),
+    "vit": Recipe(Vit, epochs=15, rate=1e-3, optimizer=make_adamw, norms=True),
+}
 
 
 def read_jpegs(path: Path) -> Split:
@@ -47,12 +78,6 @@ def read_jpegs(path: Path) -> Split:
     return Split(torch.from_numpy(scaled), torch.from_numpy(labels))
 
 
-def build_resnet20() -> ResNet:
-    """The CIFAR form of ResNet: full resolution in the first stage, three blocks a stage."""
-    normalize = Normalize(mean=0.473, deviation=0.251)
-    return ResNet(widths=(16, 32, 64), depth=3, strides=(1, 2, 2), colors=3, normalize=normalize)
-
-
 def write_data_files(train_split: Split, test_split: Split, out: Path) -> None:
     """Writes the images in the form that `onnx-attnprune` reads."""
     np.savez_compressed(out / "cifar10_eval.npz", image=test_split.image.numpy(), labels=test_split.labels.numpy())
@@ -61,18 +86,20 @@ def write_data_files(train_split: Split, test_split: Split, out: Path) -> None:
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Train ResNet-20 on CIFAR-10 and export it.")
+    parser = argparse.ArgumentParser(description="Train one network on CIFAR-10 and export it.")
+    parser.add_argument("--net", choices=tuple(RECIPES), default="resnet20", help="the network (%(default)s)")
     parser.add_argument("--train", type=Path, required=True, help="the .npz file of training images")
     parser.add_argument("--test", type=Path, required=True, help="the .npz file of test images")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to, outside of the repository")
-    parser.add_argument("--epochs", type=int, default=30, help="epochs of training (%(default)s)")
+    parser.add_argument("--epochs", type=int, help="epochs of training (default: the network's own)")
+    parser.add_argument("--half", action="store_true", help="compute in bfloat16, weights in float32")
     parser.add_argument("--seed", type=int, default=1, help="seed of every random choice (%(default)s)")
     parser.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
-    parser.add_argument("--rate", type=float, default=0.1, help="highest learning rate of the cycle (%(default)s)")
+    parser.add_argument("--rate", type=float, help="highest learning rate of the cycle (default: the network's own)")
     parser.add_argument("--shift", type=int, default=2, help="pixels that augmentation moves by (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads; others round otherwise (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; others round otherwise (%(default)s)")
     args = parser.parse_args()
-    if args.epochs < 1:
+    if args.epochs is not None and args.epochs < 1:
         parser.error("--epochs must be at least 1")
     return args
 
@@ -85,12 +112,15 @@ def main() -> None:
     train_split, test_split = read_jpegs(args.train), read_jpegs(args.test)
     write_data_files(train_split, test_split, args.out)
     seed_everything(args.seed)
-    model = build_resnet20()
-    print(f"resnet20: {sum(p.numel() for p in model.parameters())} parameters, {args.epochs} epochs", flush=True)
-    train(model, train_split, Schedule(args.epochs, args.batch, args.rate, args.shift))
-    path = args.out / "cifar_resnet20.onnx"
+    recipe = RECIPES[args.net]
+    model = recipe.build()
+    schedule = Schedule(args.epochs or recipe.epochs, args.batch, args.rate or recipe.rate, args.shift, args.half)
+    print(f"{args.net}: {sum(p.numel() for p in model.parameters())} parameters, {schedule}", flush=True)
+    train(model, train_split, schedule, recipe.optimizer)
+    torch.save(model.state_dict(), args.out / f"cifar_{args.net}.pt")
+    path = args.out / f"cifar_{args.net}.onnx"
     export(model, path, test_split.image[:2])
-    check_export(model, path, False, test_split.image[:256])
+    check_export(model, path, not recipe.norms, test_split.image[:256])
     logits = run_onnx(path, test_split.image)
     print(f"  accuracy {accuracy(logits, test_split.labels):.4f} on {len(logits)} test images")
 

@@ -269,6 +269,8 @@ class Schedule:
     """The highest learning rate of the cycle."""
     shift: int
     """Augmentation moves each image by up to so many pixels; the fewer epochs, the less of it pays."""
+    half: bool = False
+    """Forward and backward in bfloat16, weights in float32: several times faster where the CPU has AVX512-BF16."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +311,9 @@ def train_epoch(
     """One pass over the data; returns the mean loss."""
     total, steps = 0.0, 0
     for image, labels in batches(data, schedule.batch, schedule.shift):
-        loss = F.cross_entropy(model(image.to(memory_format=torch.channels_last)), labels, label_smoothing=0.05)
+        with torch.autocast("cpu", torch.bfloat16, enabled=schedule.half):
+            logits = model(image.to(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=0.05)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -318,10 +322,15 @@ def train_epoch(
     return total / steps
 
 
-def train(model: nn.Module, data: Split, schedule: Schedule) -> None:
+def train(
+    model: nn.Module,
+    data: Split,
+    schedule: Schedule,
+    make: Callable[[nn.Module, float], torch.optim.Optimizer] = make_optimizer,
+) -> None:
     """Trains with a one-cycle rate, which gets a small network near its best in few epochs."""
     model.to(memory_format=torch.channels_last).train()
-    optimizer = make_optimizer(model, schedule.rate)
+    optimizer = make(model, schedule.rate)
     steps = schedule.epochs * (len(data.labels) // schedule.batch)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=schedule.rate, total_steps=steps, pct_start=0.25)
     for epoch in range(1, schedule.epochs + 1):
@@ -374,8 +383,6 @@ def check_export(model: nn.Module, path: Path, folded: bool, image: Tensor) -> N
     has_norms = any(node.op_type == "BatchNormalization" for node in graph.graph.node)
     if has_norms == folded:
         raise SystemExit(f"{path}: batch norm should be {'folded' if folded else 'in the graph'}")
-    if path.stat().st_size > MAX_BYTES:
-        raise SystemExit(f"{path}: larger than {MAX_BYTES} bytes")
     with torch.no_grad():
         expected = model(image).numpy()
     difference = float(np.abs(run_onnx(path, image) - expected).max())
@@ -403,6 +410,8 @@ def make_model(name: str, train_split: Split, test_split: Split, args: argparse.
     partial = path.with_suffix(".onnx.partial")
     export(model, partial, test_split.image[:2])
     check_export(model, partial, recipe.fold, test_split.image[:256])
+    if partial.stat().st_size > MAX_BYTES:
+        raise SystemExit(f"{partial}: larger than {MAX_BYTES} bytes")
     partial.replace(path)
     logits = run_onnx(path, test_split.image)
     whole, head = accuracy(logits, test_split.labels), accuracy(logits[:EVAL_IMAGES], test_split.labels[:EVAL_IMAGES])
