@@ -156,7 +156,7 @@ class TestCommands:
         (copy / "elsewhere").mkdir()
         result = run(copy / "tools/check", folder=copy / "elsewhere")
         assert result.returncode == 0
-        assert result.stdout.endswith("tools/check: all passed: format lint types imports tests\n")
+        assert result.stdout.endswith("tools/check: all passed: format lint types imports docs tests\n")
         for tool in ("ruff format --check", "ruff check", "mypy", "lint_imports_command", "pytest -n auto"):
             assert tool in result.stdout
 

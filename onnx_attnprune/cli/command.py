@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnx_attnprune import __version__
+from onnx_attnprune.cli.config import drop_other_amounts
 from onnx_attnprune.cli.failing import errors_told, printing
 from onnx_attnprune.cli.options import AMOUNTS, BUDGETS, DECIDED, EPILOG, shapes_of, with_options
 from onnx_attnprune.errors import SettingsError
@@ -28,6 +29,7 @@ def prune(ctx: click.Context, /, **options: Any) -> None:
     Removes the least important channels of IN.onnx, carries the change through the whole graph, checks the result
     against the original, repairs and measures it, and writes OUT.onnx. The input is never changed.
     """
+    options = drop_other_amounts(ctx, options)
     with errors_told(options["debug"]):
         _refuse_contradictions(ctx, options)
         _show(_run(options), options)
@@ -41,7 +43,8 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
     if options["calibration"] is not None and options["recover"] in ("none", "mean"):
         raise SettingsError(f"--recover {options['recover']} looks at no data: leave out --calibrate")
     if options["from_plan"] is not None:
-        given = [n for n in DECIDED if ctx.get_parameter_source(n) == click.core.ParameterSource.COMMANDLINE]
+        sources = click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP
+        given = [n for n in DECIDED if ctx.get_parameter_source(n) in sources]
         if given:
             names = ", ".join("--" + n.replace("_", "-") for n in given)
             raise SettingsError(f"--from-plan has decided what goes: leave out {names}")

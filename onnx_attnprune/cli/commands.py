@@ -8,7 +8,10 @@ import click
 
 from onnx_attnprune.cli.bench import bench
 from onnx_attnprune.cli.command import prune
+from onnx_attnprune.cli.completion import completion
+from onnx_attnprune.cli.config import add_config
 from onnx_attnprune.cli.inspect import inspect
+from onnx_attnprune.cli.options import COMMANDS
 
 
 class Commands(click.Group):
@@ -20,6 +23,11 @@ class Commands(click.Group):
     def __init__(self, name: str, default: click.Command, *others: click.Command) -> None:
         super().__init__(name, commands=list(others), help=default.help)
         self.default = default
+        for command in (default, *(c for c in others if c is not completion)):
+            add_config(command)
+        widest = max(len(c.name or "") for c in others)
+        rows = [f"  {c.name:<{widest}}  {c.short_help}" for c in others]
+        default.epilog = (default.epilog or "").replace(COMMANDS, "\n".join(rows))
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -34,4 +42,10 @@ class Commands(click.Group):
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
-main = Commands("onnx-attnprune", prune, inspect, bench)
+main = Commands(
+    "onnx-attnprune",
+    prune,
+    inspect,
+    bench,
+    completion,
+)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from onnx_attnprune.cli.dataoptions import CALIBRATE, DATA, EVAL, METRIC, PREPROCESS
 from onnx_attnprune.errors import SettingsError
@@ -29,10 +30,10 @@ Examples:
   onnx-attnprune in.onnx --dry-run --plan plan.json
   onnx-attnprune in.onnx out.onnx --from-plan plan.json
 """
-_COMMANDS = """\b
+COMMANDS = "(commands)"  # which they are is known where they are put together
+_COMMANDS = f"""\b
 Other commands (COMMAND --help tells more; a file of that name: ./COMMAND):
-  inspect  Look before you cut: channel groups, and what is kept and why.
-  bench    Measure models side by side, on any execution provider.
+{COMMANDS}
 """
 _EXIT_CODES = """\b
 Exit codes (the output is written with 0 only):
@@ -134,6 +135,14 @@ class Listed(click.ParamType):  # type: ignore[type-arg]  # as above
         return tuple(self.kind.convert(part, param, ctx) for part in str(value).split(","))
 
 
+def _first_word(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What a shell may complete the first word to: another command, or a file."""
+    from onnx_attnprune.cli.commands import main  # which imports this file
+
+    names = [name for name in main.commands if incomplete and name.startswith(incomplete)]
+    return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
+
+
 FILE = click.Path(path_type=Path)
 SHAPE = click.option(
     "--shape",
@@ -145,7 +154,7 @@ SHAPE = click.option(
 )
 DEBUG = click.option("--debug", is_flag=True, help="Show where an error comes from (a Python traceback).")
 _DECORATORS = (
-    click.argument("model", type=FILE, metavar="IN.onnx"),
+    click.argument("model", type=FILE, metavar="IN.onnx", shell_complete=_first_word),
     click.argument("output", type=FILE, metavar="[OUT.onnx]", required=False),
     click.option("--ratio", type=Number(), metavar="R", help="Share of the channels to remove.  [default: 0.3]"),
     click.option(
