@@ -24,7 +24,7 @@ from onnx_attnprune.cli import main, options
 from onnx_attnprune.planning import DEPLOYS, HEADS, SCOPES
 from onnx_attnprune.recovery import RECOVERIES
 from onnx_attnprune.runtime import PROVIDERS
-from onnx_attnprune.scoring import CRITERIA
+from onnx_attnprune.scoring import CRITERIA, SAMPLED
 from tests.oracle import parse
 from tests.small import cnn, files, labelled, run, saved
 
@@ -71,7 +71,7 @@ def test_every_option_has_help() -> None:
 
 
 def test_choices_are_those_of_the_registries() -> None:
-    assert set(options.CRITERIA) == set(CRITERIA)
+    assert set(options.CRITERIA) == {*CRITERIA, *SAMPLED}
     assert set(options.RECOVERIES) == {"auto", *RECOVERIES}
     assert tuple(PROVIDERS) == options.PROVIDERS
     choices = {p.name: getattr(p.type, "choices", ()) for p in main.default.params}

@@ -13,7 +13,7 @@ from onnx_attnprune.cli.dataoptions import CALIBRATE, DATA, EVAL, METRIC, PREPRO
 from onnx_attnprune.errors import SettingsError
 
 # The names of registries, written out so that --help need not import them; a test holds them equal.
-CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random")
+CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random", "activation", "obs")
 RECOVERIES = ("auto", "none", "mean", "least-squares")
 DEPLOYS = ("nnapi",)
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")

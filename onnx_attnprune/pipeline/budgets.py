@@ -33,9 +33,9 @@ from onnx_attnprune.planning import (
     removed_by,
     weight_terms,
 )
-from onnx_attnprune.recovery import consumers_of, losses_of
+from onnx_attnprune.recovery import Calibration, consumers_of, losses_of, samples_of
 from onnx_attnprune.report import lost, parameter_types
-from onnx_attnprune.scoring import Scores, score
+from onnx_attnprune.scoring import SAMPLED, Samples, Scores, score
 
 Alive = Mapping[int, BoolArray]
 PROBED_MACS, FEWEST, MOST = 1_000_000_000_000, 8, 128  # that measuring all groups may cost; samples for it
@@ -61,17 +61,28 @@ class Budgets:
     def scores(self) -> Scores:
         """The importance of every channel of the unpruned model."""
         settings = self.request.settings
-        return score(self.analysis, settings.criterion, {}, settings.seed)
+        return score(self.analysis, settings.criterion, {}, settings.seed, self.samples)
+
+    @cached_property
+    def samples(self) -> Samples | None:
+        """What channels are judged by beside the weights, where the criterion goes by samples."""
+        if self.request.settings.criterion not in SAMPLED:
+            return None
+        return samples_of(self.analysis, self.calibration)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The user's samples, or made-up ones."""
+        return calibration_of(self.request, self.source, self.analysis, self.shapes, self.sample)
 
     @cached_property
     def losses(self) -> Losses:
         """What removal costs in each group, on calibration samples."""
         normalized = self.scores.normalized
         order = {k: np.argsort(s, kind="stable") for k, s in normalized.items()}
-        calibration = calibration_of(self.request, self.source, self.analysis, self.shapes, self.sample)
         macs = max(self.analysis.macs(self.single) * len(self.analysis.groups), 1)
         samples = min(max(PROBED_MACS // macs, FEWEST), MOST)
-        return Losses(normalized, losses_of(self.analysis, order, calibration, samples, self.tell))
+        return Losses(normalized, losses_of(self.analysis, order, self.calibration, samples, self.tell))
 
     # ---------------------------------------------------------------- paths
     def path(self, settings: Settings, cost: str, target: float) -> Path:

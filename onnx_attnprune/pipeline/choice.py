@@ -19,6 +19,7 @@ from onnx_attnprune.pipeline.source import Shapes, Source
 from onnx_attnprune.planning import Plan, PlannedGroup, Settings, choose, to_json
 from onnx_attnprune.report import Search, Timing
 from onnx_attnprune.runtime import preferred_multiple
+from onnx_attnprune.scoring import Samples
 
 MULTIPLES = (8, 4, 2, 1)  # that automatic rounding goes down to where larger ones leave every channel in place
 
@@ -92,10 +93,10 @@ def _at_multiple(budgets: Budgets, settings: Settings, tell: Tell) -> Plan:
     """A plan with the settings; one that keeps their target, where they have one."""
     analysis, digest, shapes = budgets.analysis, budgets.source.digest, budgets.shapes
     if settings.target is None:
-        return make_plan(analysis, settings, digest, shapes, tell)
+        return make_plan(analysis, settings, digest, shapes, tell, samples=budgets.samples)
     aim = settings.target[1]
     while True:
-        plan = make_plan(analysis, settings, digest, shapes, tell, budgets.kept(settings, aim))
+        plan = make_plan(analysis, settings, digest, shapes, tell, budgets.kept(settings, aim), budgets.samples)
         over = budgets.over(settings, plan.removed)
         if over <= 0:
             return replace(plan, notes=(*plan.notes, *budgets.notes(settings)))
@@ -104,14 +105,14 @@ def _at_multiple(budgets: Budgets, settings: Settings, tell: Tell) -> Plan:
 
 def make_plan(
     analysis: Analysis, settings: Settings, digest: str, shapes: Shapes, tell: Tell = lambda _: None,
-    decided: Mapping[int, int] | None = None,
+    decided: Mapping[int, int] | None = None, samples: Samples | None = None,
 ) -> Plan:  # fmt: skip  # two lines
     """Score and choose: the plan for the model file with the hash `digest`, analysed at `shapes`.
 
-    decided: how many channels each group keeps, where a budget has said so. Raises NothingToPruneError where nothing
-    can go, SettingsError for patterns that match nothing.
+    decided: how many channels each group keeps, where a budget has said so. samples: for a criterion that goes by
+    some. Raises NothingToPruneError where nothing can go, SettingsError for patterns that match nothing.
     """
-    choice = choose(analysis, settings, tell, decided)
+    choice = choose(analysis, settings, tell, decided, samples)
     groups = tuple(
         PlannedGroup(g.id, g.name, g.size, choice.removed.get(g.id, ()), tuple(map(float, choice.scores[g.id])))
         for g in analysis.groups

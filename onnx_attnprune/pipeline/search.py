@@ -143,7 +143,9 @@ def _trials(budgets: Budgets, settings: Settings, choices: Choices, judge: _Judg
 
 def _try(budgets: Budgets, settings: Settings, kept: Kept, judge: _Judge) -> _Tried:
     analysis, source = budgets.analysis, budgets.source
-    work = work_of(budgets, make_plan(analysis, settings, source.digest, budgets.shapes, decided=kept))
+    work = work_of(
+        budgets, make_plan(analysis, settings, source.digest, budgets.shapes, decided=kept, samples=budgets.samples)
+    )
     model = repair(budgets.request, source, work, surgery.prune(analysis, work.alive)).model
     drop, confirmed = judge.drops(model)
     return _Tried(work, Trial(budgets.left("macs", work.alive), channels_left(work), drop, confirmed))

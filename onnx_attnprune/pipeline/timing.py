@@ -98,7 +98,9 @@ def _trials(
 
 
 def _work(budgets: Budgets, settings: Settings, kept: Kept) -> Work:
-    plan = make_plan(budgets.analysis, settings, budgets.source.digest, budgets.shapes, decided=kept)
+    plan = make_plan(
+        budgets.analysis, settings, budgets.source.digest, budgets.shapes, decided=kept, samples=budgets.samples
+    )
     return work_of(budgets, plan)
 
 

@@ -16,7 +16,7 @@ from onnx_attnprune.grouping import Analysis, alive_of
 from onnx_attnprune.planning.candidates import Candidate, candidates, granule
 from onnx_attnprune.planning.counts import Quota, kept_counts
 from onnx_attnprune.planning.settings import Settings
-from onnx_attnprune.scoring import FALLBACK, Scores, score
+from onnx_attnprune.scoring import Samples, Scores, score
 
 Removed = dict[int, tuple[int, ...]]  # group id -> removed channels
 NONE: Mapping[int, Sequence[int]] = MappingProxyType({})
@@ -37,11 +37,13 @@ def choose(
     settings: Settings,
     progress: Callable[[str], None] = lambda _: None,
     decided: Mapping[int, int] | None = None,
+    samples: Samples | None = None,
 ) -> Choice:
     """Choose the channels that go.
 
     decided: how many channels each group keeps, by its id, where a budget has said so (groups that it leaves out stay
-    whole). Raises NothingToPruneError where none can go, SettingsError for patterns that miss.
+    whole). samples: for criteria that go by some. Raises NothingToPruneError where none can go, SettingsError for
+    patterns that miss.
     """
     refuse_groupless(analysis)
     found = candidates(analysis, settings) if decided is None else _decided(analysis, settings, decided)
@@ -49,7 +51,7 @@ def choose(
     wanted: dict[int, float] = {}
     for step in range(1, settings.steps + 1):
         progress(f"scoring, stage {step} of {settings.steps}" if settings.steps > 1 else "scoring")
-        scores = score(analysis, settings.criterion, alive_of(analysis.groups, removed), settings.seed)
+        scores = score(analysis, settings.criterion, alive_of(analysis.groups, removed), settings.seed, samples)
         # A threshold counts what lies under it once: scores are spread over [0, 1] anew in each stage, so that it would
         # go on removing for ever.
         if decided is None and (settings.ratio is not None or not wanted):
@@ -178,8 +180,11 @@ def _nothing(found: Sequence[Candidate], settings: Settings) -> str:
 def _notes(
     found: Sequence[Candidate], wanted: Mapping[int, float], removed: Removed, scores: Scores, settings: Settings
 ) -> Iterator[str]:
-    if scores.fallbacks:
-        yield f"scored by {FALLBACK}, for lack of what {scores.criterion} goes by: {_some(scores.fallbacks)}"
+    if scores.source:
+        yield f"scored by {scores.criterion} on {scores.source}"
+    for used in sorted(set(scores.fallbacks.values())):
+        names = [name for name, by in scores.fallbacks.items() if by == used]
+        yield f"scored by {used}, for lack of what {scores.criterion} goes by: {_some(names)}"
     whole = [
         c.group.name for c in found if wanted.get(c.group.id, 0) >= 1 and c.group.id not in removed and c.granule > 1
     ]

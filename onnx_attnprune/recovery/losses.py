@@ -12,8 +12,7 @@ measured on the networks of models/, that lost to equal shares at 0.2 to 0.3 of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,30 +22,16 @@ from onnx_attnprune.graph import ModelProto, with_outputs
 from onnx_attnprune.grouping import Analysis, Group, alive_of
 from onnx_attnprune.planning import emptied
 from onnx_attnprune.recovery.calibration import Calibration, Feeds
-from onnx_attnprune.recovery.consumers import Operands
-from onnx_attnprune.recovery.least_squares import RIDGE, WAVE_BYTES, Job, gather, jobs_of, mend, ridge_for
+from onnx_attnprune.recovery.least_squares import gather, jobs_of, mend, ridge_for
+from onnx_attnprune.recovery.readings import Reading, in_waves, readings_of, steadied
 from onnx_attnprune.recovery.rows import Array, Moments, View
 from onnx_attnprune.runtime import Session
-from onnx_attnprune.scoring import owners
 
 Order = NDArray[np.int64]  # a group's channels, the first to go first
 AllMoments = Mapping[View, list[tuple[Moments, Moments]]]
 LEAST = 1e-12  # of a relative error: what is smaller is rounding
 PROBED = (0.5, 0.75)  # shares of a group's channels whose removal is measured at the outputs
 POWERS = (0.5, 6.0)  # within which the error at the outputs follows that at the consumers
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A group, the order in which its channels go, and how the consumers that can be refitted read them."""
-
-    group: Group
-    order: Order
-    views: tuple[View, ...]
-
-    def removed(self, share: float) -> dict[int, tuple[int, ...]]:
-        """What goes with this share of the channels."""
-        return {self.group.id: tuple(self.order[: int(self.group.size * share)].tolist())}
 
 
 def losses_of(
@@ -62,49 +47,18 @@ def losses_of(
     `samples` of the calibration data measure it. Where so much of a group can't go, the curve stays that of its
     consumers. Raises ModelError where the network does not run on the samples.
     """
-    probe = _Probe(analysis, calibration, samples)
+    probe = Probe(analysis, calibration, samples)
     found: dict[int, Array] = {}
-    for wave in _waves([_case(analysis, g, order[g.id]) for g in analysis.groups]):
-        views = list(dict.fromkeys(view for case in wave for view in case.views))
+    for wave in in_waves(analysis, analysis.groups, {}):
+        readings = readings_of(analysis, wave, {})
+        views = list(dict.fromkeys(r.job.view for group in wave for r in readings[group.id]))
         moments = gather(analysis.graph.model, views, calibration) if views else {}
-        for case in wave:
+        for group in wave:
             tell(f"error of group {len(found) + 1} of {len(analysis.groups)}")
-            found[case.group.id] = _loss(analysis, case, moments, probe)
+            curve = curve_of(order[group.id], readings[group.id], moments)
+            points = [(float(curve[k]), error) for k, error in probe.errors(group, order[group.id], PROBED, moments)]
+            found[group.id] = bent(curve, points)
     return found
-
-
-def _case(analysis: Analysis, group: Group, order: Order) -> _Case:
-    jobs = _jobs(analysis, {group.id: tuple(order[:1].tolist())})
-    return _Case(group, order, tuple(dict.fromkeys(job.view for job in jobs)))
-
-
-def _jobs(analysis: Analysis, removed: Mapping[int, Sequence[int]]) -> list[Job]:
-    return jobs_of(analysis, alive_of(analysis.groups, removed))[0]
-
-
-def _waves(cases: Sequence[_Case]) -> list[list[_Case]]:
-    """Cases whose moments fit into memory together."""
-    waves: list[list[_Case]] = [[]]
-    room = WAVE_BYTES
-    for case in cases:
-        size = sum(16 * view.groups * view.columns**2 for view in case.views)
-        if waves[-1] and size > room:
-            waves.append([])
-            room = WAVE_BYTES
-        waves[-1].append(case)
-        room -= size
-    return waves
-
-
-def _loss(analysis: Analysis, case: _Case, moments: AllMoments, probe: _Probe) -> Array:
-    curve = _curve(analysis, case, moments)
-    points = []
-    for share in PROBED:
-        removed = case.removed(share)
-        count = len(removed[case.group.id])
-        if count and count < case.group.size and not emptied(analysis, removed):
-            points.append((float(curve[count]), probe.error(_jobs(analysis, removed), removed, moments)))
-    return bent(curve, points)
 
 
 def bent(curve: Array, points: Sequence[tuple[float, float]]) -> Array:
@@ -119,19 +73,23 @@ def bent(curve: Array, points: Sequence[tuple[float, float]]) -> Array:
 
 
 # ---------------------------------------------------------------- the curve at the consumers
-def _curve(analysis: Analysis, case: _Case, moments: AllMoments) -> Array:
-    """The relative errors of all consumers, added up; without any consumer, a straight line."""
-    size = case.group.size
+def curve_of(order: Order, readings: Sequence[Reading], moments: AllMoments) -> Array:
+    """The error at a group's consumers when its first k channels in `order` are gone: [size + 1], from 0 up.
+
+    It is that of a refit of each width, relative to the variance of what a consumer gives, summed over the consumers;
+    without any consumer a straight line to 1.
+    """
+    size = len(order)
     rank = np.empty(size, np.int64)
-    rank[case.order] = np.arange(size)
+    rank[order] = np.arange(size)
     added = np.zeros(size)
-    for job in _jobs(analysis, case.removed(PROBED[0])) if size > 1 else []:
-        ranks = _ranks(analysis, case.group, job, rank)
+    for reading in readings if size > 1 else ():
         energies, total = np.zeros(size + 1), 0.0
-        for w, columns, (seen, _) in zip(job.weight, ranks, moments[job.view], strict=True):
-            order = np.argsort(-columns, kind="stable")
-            energy = _energies(w[order], seen.covariance[np.ix_(order, order)], seen.rows)
-            energies += np.bincount(columns[order], energy, size + 1)
+        for w, owner, (seen, _) in zip(reading.job.weight, reading.owner, moments[reading.job.view], strict=True):
+            when = np.where(owner >= 0, rank[owner], size)  # columns of other groups stay to the last
+            columns = np.argsort(-when, kind="stable")
+            energy = _energies(w[columns], steadied(seen.covariance, seen.rows)[np.ix_(columns, columns)])
+            energies += np.bincount(when[columns], energy, size + 1)
             total += float(energy.sum())
         added += energies[:size] / max(total, 1e-30)
     if not added.any():
@@ -139,26 +97,13 @@ def _curve(analysis: Analysis, case: _Case, moments: AllMoments) -> Array:
     return np.concatenate([[0.0], np.cumsum(added)])
 
 
-def _ranks(analysis: Analysis, group: Group, job: Job, rank: NDArray[np.int64]) -> NDArray[np.int64]:
-    """When each column of a consumer's rows goes, [groups, columns]; the group's size for one that is another's."""
-    consumer, view = job.consumer, job.view
-    axis = (Operands(analysis).axes(consumer.node, consumer.linear.data) or ())[consumer.channel]
-    own = np.max(list(owners(analysis.space.find(axis), group.var)), axis=0)
-    when = np.where(own >= 0, rank[own], group.size)
-    return np.repeat(when, view.columns * view.groups // view.channels).reshape(view.groups, view.columns)
-
-
-def _energies(w: Array, covariance: Array, rows: int) -> Array:
+def _energies(w: Array, covariance: Array) -> Array:
     """What each column adds to the error once it goes, where those after it are gone already."""
-    # With few rows a covariance predicts every column from the others: pulled towards its diagonal, it does not.
-    ridge = max(RIDGE, len(covariance) / (10 * max(rows, 1)))
-    pull = ridge * max(float(np.trace(covariance)) / len(covariance), 1e-30)
-    factor = np.linalg.cholesky(covariance + pull * np.eye(len(covariance)))
-    return np.asarray(((factor.T @ w) ** 2).sum(1))
+    return np.asarray(((np.linalg.cholesky(covariance).T @ w) ** 2).sum(1))
 
 
 # ---------------------------------------------------------------- what arrives at the outputs
-class _Probe:
+class Probe:
     """Runs networks on a few samples and compares their outputs with those of the unpruned one."""
 
     def __init__(self, analysis: Analysis, calibration: Calibration, samples: int) -> None:
@@ -166,9 +111,20 @@ class _Probe:
         self._runs = calibration.runs[: max(1, samples // _batch(calibration.runs[0]))]
         self._outputs = self._run(analysis.graph.model)
 
-    def error(self, jobs: Sequence[Job], removed: Mapping[int, Sequence[int]], moments: AllMoments) -> float:
+    def errors(
+        self, group: Group, order: Order, shares: Sequence[float], moments: AllMoments
+    ) -> Iterator[tuple[int, float]]:
+        """How many channels go and the error that they leave at the outputs, for each share of a group that can go."""
+        for share in shares:
+            removed = {group.id: tuple(order[: int(group.size * share)].tolist())}
+            count = len(removed[group.id])
+            if count and count < group.size and not emptied(self._analysis, removed):
+                yield count, self._error(removed, moments)
+
+    def _error(self, removed: Mapping[int, Sequence[int]], moments: AllMoments) -> float:
         """Mean squared error over variance, of the output that is furthest off, after the repair."""
         alive = alive_of(self._analysis.groups, removed)
+        jobs, _ = jobs_of(self._analysis, alive)
         pruned = surgery.prune(self._analysis, alive)
         mend(self._analysis, alive, pruned, jobs, moments, ridge_for(self._calibration))
         errors = [_relative(a, b) for a, b in zip(self._outputs, self._run(pruned), strict=True)]

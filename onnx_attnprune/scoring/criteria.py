@@ -23,10 +23,12 @@ class Registry(dict[str, Criterion]):
         super().__setitem__(name, fn)
 
     def __missing__(self, name: str) -> Criterion:
-        raise SettingsError(f"no criterion is called {name!r}; choose from: {', '.join(self)}")
+        raise SettingsError(f"no criterion is called {name!r}; choose from: {', '.join((*self, *SAMPLED))}")
 
 
 CRITERIA = Registry()
+# Criteria that go by what consumers see of samples: floors above measure, see `Samples`.
+SAMPLED = ("activation", "obs")
 
 
 def criterion(name: str) -> Callable[[Criterion], Criterion]:

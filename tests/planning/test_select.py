@@ -94,9 +94,9 @@ def test_stages_end_where_one_stage_does_in_number(analysis: Analysis) -> None:
 def test_stages_score_what_is_left(analysis: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
-    def spy(analysis: Analysis, criterion: str, alive: dict[int, np.ndarray], seed: int) -> object:
+    def spy(analysis: Analysis, criterion: str, alive: dict[int, np.ndarray], *rest: object) -> object:
         seen.append(sum(int((~mask).sum()) for mask in alive.values()))
-        return score(analysis, criterion, alive, seed)
+        return score(analysis, criterion, alive, *rest)  # type: ignore[arg-type]  # as they came
 
     monkeypatch.setattr("onnx_attnprune.planning.select.score", spy)
     told: list[str] = []

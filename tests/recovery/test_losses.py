@@ -10,7 +10,8 @@ from onnx_attnprune.grouping import Analysis, alive_of, analyze
 from onnx_attnprune.recovery import in_batches, losses_of
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.least_squares import fit, gather, jobs_of
-from onnx_attnprune.recovery.losses import _case, _curve, bent
+from onnx_attnprune.recovery.losses import bent, curve_of
+from onnx_attnprune.recovery.readings import readings_of
 from tests.small import cnn
 
 
@@ -28,9 +29,9 @@ def calibration() -> Calibration:
 def test_the_curve_is_the_error_of_a_fit_at_each_width(analysis: Analysis, calibration: Calibration) -> None:
     group = analysis.groups[0]
     order = np.random.default_rng(2).permutation(group.size)
-    case = _case(analysis, group, order)
-    moments = gather(analysis.graph.model, list(case.views), calibration)
-    curve = _curve(analysis, case, moments)
+    readings = readings_of(analysis, [group], {})[group.id]
+    moments = gather(analysis.graph.model, [r.job.view for r in readings], calibration)
+    curve = curve_of(order, readings, moments)
     assert len(curve) == group.size + 1
     for gone in (1, 7, 13, 19):
         (job,), _ = jobs_of(analysis, alive_of(analysis.groups, {group.id: tuple(order[:gone].tolist())}))

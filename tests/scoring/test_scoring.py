@@ -112,7 +112,7 @@ def test_bn_scale_is_gamma_and_falls_back_to_l2_where_there_is_none():
     scores = score(analysis, "bn-scale")
     np.testing.assert_allclose(scores.comparable[group(analysis, 5)], over_mean(np.abs(a["gamma"])), rtol=1e-5)
     other = group(analysis, 4)
-    assert scores.fallbacks == (analysis.groups[other].name,)
+    assert scores.fallbacks == {analysis.groups[other].name: "l2"}
     np.testing.assert_array_equal(scores.comparable[other], score(analysis, "l2").comparable[other])
 
 

@@ -1,0 +1,183 @@
+"""Criterion "obs": the order in which channels go so that the refitted consumers lose least (RECOVERY.md, formula 3).
+
+With G the inverse covariance of a consumer's input and W its weight, the error that the removal of channel j adds after
+a refit of the others is tr(W_j^T (G_jj)^-1 W_j), where j stands for all columns of the channel (a convolution has one
+a tap). The least goes, and W -= G_:j (G_jj)^-1 W_j, G -= G_:j (G_jj)^-1 G_j: make the refit: then the next is looked
+for. The running sum is the error at each width. Source: Hassibi and Stork, "Second order derivatives for network
+pruning: Optimal Brain Surgeon" (1993), there for single weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_attnprune.axes import BoolArray
+from onnx_attnprune.grouping import Analysis, Group
+from onnx_attnprune.recovery.calibration import Calibration
+from onnx_attnprune.recovery.consumers import Consumer
+from onnx_attnprune.recovery.energies import Seen, seen_of
+from onnx_attnprune.recovery.least_squares import gather
+from onnx_attnprune.recovery.readings import Reading, in_waves, readings_of, steadied
+from onnx_attnprune.recovery.rows import Array, Moments, View
+from onnx_attnprune.recovery.sampled import Errors, sampled
+
+ROUNDS = 256  # a group with more channels loses several in each round, those that score least
+WIDEST = 4608  # columns (512 channels times 9 taps); a wider input's are taken to be uncorrelated
+
+
+@sampled("obs")
+def obs(analysis: Analysis, alive: Mapping[int, BoolArray], calibration: Calibration) -> Errors:
+    """The running sum of the errors in the greedy order.
+
+    A consumer that the repair can't refit, or whose input has more than WIDEST columns, is taken into account as if its
+    channels were uncorrelated.
+    """
+    found: Errors = {}
+    for wave in in_waves(analysis, analysis.groups, alive, WIDEST):
+        readings = readings_of(analysis, wave, alive, WIDEST)
+        views = list(dict.fromkeys(r.job.view for group in wave for r in readings[group.id]))
+        moments = gather(analysis.graph.model, views, calibration) if views else {}
+        refitted = {r.job.consumer.node.index for group in wave for r in readings[group.id]}
+        others = _others(analysis, wave, alive, calibration, refitted)
+        inverse = _Inverse(moments)
+        for group in wave:
+            parts = [p for r in readings[group.id] for p in _parts(r, moments[r.job.view], inverse)]
+            parts += [_plain(seen) for seen in others.get(group.id, ()) if (seen.owner >= 0).any()]
+            if parts:
+                order, added = greedy(parts, group.size)
+                found[group.id] = np.zeros(group.size)
+                found[group.id][order] = np.cumsum(added)
+    return found
+
+
+def _others(
+    analysis: Analysis, wave: Sequence[Group], alive: Mapping[int, BoolArray], calibration: Calibration, done: set[int]
+) -> dict[int, list[Seen]]:
+    def wanted(consumer: Consumer) -> bool:
+        return consumer.node.index not in done
+
+    return seen_of(analysis, wave, alive, calibration, wanted)
+
+
+class _Inverse:
+    """Inverse covariances of the columns that are left; groups that one consumer reads share them."""
+
+    def __init__(self, moments: Mapping[View, list[tuple[Moments, Moments]]]) -> None:
+        self._moments = moments
+        self._found: dict[tuple[View, int, bytes], Array] = {}
+
+    def of(self, view: View, part: int, here: BoolArray) -> Array:
+        """For one part of the channels, [columns that are left, columns that are left]."""
+        key = view, part, here.tobytes()
+        if key not in self._found:
+            seen, _ = self._moments[view][part]
+            left = steadied(seen.covariance, seen.rows)[np.ix_(here, here)]
+            self._found[key] = np.asarray(np.linalg.inv(left), np.float64)
+        return self._found[key]
+
+
+def _parts(reading: Reading, moments: Sequence[tuple[Moments, Moments]], inverse: _Inverse) -> list[Part]:
+    """What a consumer has of a group: one part for each of the parts that a grouped convolution falls into."""
+    weights, found = reading.weights(), []
+    total = sum(
+        float(np.einsum("io,io->", w[here], seen.covariance[np.ix_(here, here)] @ w[here]))
+        for w, here, (seen, _) in zip(weights, reading.here, moments, strict=True)
+    )
+    for k, (w, here, owner) in enumerate(zip(weights, reading.here, reading.owner, strict=True)):
+        mine = owner[here] >= 0
+        if mine.any():
+            precision = inverse.of(reading.job.view, k, here)[np.ix_(mine, mine)]
+            found.append(part_of(precision, w[here][mine] / max(total, 1e-30) ** 0.5, owner[here][mine]))
+    return found
+
+
+def _plain(seen: Seen) -> Part:
+    """A consumer of uncorrelated channels."""
+    mine = seen.owner >= 0
+    variance = np.maximum(seen.variance[mine], 1e-30)
+    return part_of(np.diag(1 / variance), seen.weight[mine] / max(seen.total, 1e-30) ** 0.5, seen.owner[mine])
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The columns of one consumer's rows that belong to a group: as many of each of `channels`, next to each other.
+
+    precision [columns, columns]: of the inverse covariance. weight [columns, outputs]: scaled, so that an error of 1
+    is all that the consumer gives. Columns that stand in only to make channels equally wide weigh nothing.
+    """
+
+    channels: NDArray[np.int64]
+    precision: Array
+    weight: Array
+
+    @property
+    def width(self) -> int:
+        """Columns a channel."""
+        return len(self.weight) // max(len(self.channels), 1)
+
+    def costs(self) -> Array:
+        """The error that each channel alone would add, [channels]."""
+        count, width = len(self.channels), self.width
+        blocks = self.precision.reshape(count, width, count, width)[np.arange(count), :, np.arange(count)]
+        weight = self.weight.reshape(count, width, -1)
+        return np.asarray((np.linalg.solve(blocks, weight) * weight).sum((1, 2)))
+
+    def without(self, gone: NDArray[np.int64]) -> tuple[Part, float]:
+        """The part once some channels are gone and the others refitted; and the error that this adds."""
+        mine = np.isin(self.channels, gone)
+        if not mine.any():
+            return self, 0.0
+        out, left = np.repeat(mine, self.width), np.repeat(~mine, self.width)
+        across = self.precision[np.ix_(left, out)]
+        weight = self.weight[out]
+        solved = np.linalg.solve(self.precision[np.ix_(out, out)], np.hstack([weight, across.T]))
+        fit, spread = solved[:, : weight.shape[1]], solved[:, weight.shape[1] :]
+        rest = Part(
+            self.channels[~mine], self.precision[np.ix_(left, left)] - across @ spread, self.weight[left] - across @ fit
+        )
+        return rest, float((fit * weight).sum())
+
+
+def part_of(precision: Array, weight: Array, owner: NDArray[np.int64]) -> Part:
+    """The part of a group in one consumer; `owner` [columns]: the channel of each, all of them the group's."""
+    channels, counts = np.unique(owner, return_counts=True)
+    width = int(counts.max())
+    place = np.concatenate([np.arange(n) for n in counts])
+    columns = np.empty(len(owner), np.int64)
+    columns[np.argsort(owner, kind="stable")] = np.repeat(np.arange(len(channels)) * width, counts) + place
+    total = len(channels) * width
+    if total == len(owner):
+        order = np.argsort(columns)
+        return Part(channels, precision[np.ix_(order, order)], weight[order])
+    wide, heavy = np.eye(total), np.zeros((total, weight.shape[1]))
+    wide[np.ix_(columns, columns)] = precision
+    heavy[columns] = weight
+    return Part(channels, wide, heavy)
+
+
+def greedy(parts: Sequence[Part], size: int) -> tuple[NDArray[np.int64], Array]:
+    """The order in which the channels of the parts go, and the error that each adds when it does.
+
+    A group with more than ROUNDS channels loses several in each round; their error is shared out by what each would
+    have added alone. Channels that no part has are not in the order. size: of the group.
+    """
+    order: list[int] = []
+    added: list[float] = []
+    left = np.unique(np.concatenate([p.channels for p in parts])) if parts else np.empty(0, np.int64)
+    at_once = -(-len(left) // ROUNDS)
+    while len(left):
+        costs = np.zeros(size)
+        for part in parts:
+            costs[part.channels] += part.costs()
+        gone = left[np.argsort(costs[left], kind="stable")[:at_once]]
+        found = [part.without(gone) for part in parts]
+        parts = [part for part, _ in found if len(part.channels)]
+        error, alone = sum(e for _, e in found), np.maximum(costs[gone], 0)
+        order += gone.tolist()
+        added += (error * alone / alone.sum() if alone.sum() > 0 else np.full(len(gone), error / len(gone))).tolist()
+        left = left[~np.isin(left, gone)]
+    return np.array(order, np.int64), np.maximum(np.array(added), 0.0)
