@@ -131,6 +131,38 @@ def test_every_option_reaches_the_run(tmp_path: Path) -> None:
     assert report["shapes"] == {"x": [3, 3, 12, 10]}
 
 
+@pytest.mark.parametrize(
+    ("given", "criterion", "source"),
+    [
+        ("", "attention", None),
+        ("--calibrate {data}", "obs", "16 samples of data.npz"),
+        ("--calibrate {data} --criterion l1", "l1", None),
+        ("--calibrate {data} --criterion activation --recover none", "activation", "16 samples of data.npz"),
+        ("--criterion obs", "obs", "256 procedural samples"),
+        ("--criterion obs --steps 2 --scope global", "obs", "256 procedural samples"),
+        ("--criterion activation --target-macs 0.6 --round-to 1", "activation", "256 procedural samples"),
+    ],
+)
+def test_criteria_that_go_by_samples_say_which(tmp_path: Path, given: str, criterion: str, source: str | None) -> None:
+    data = labelled(tmp_path, labels=None)
+    done = run(saved(cnn(), tmp_path), tmp_path / "out.onnx", "--json", *given.format(data=data).split())
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["settings"]["criterion"] == criterion
+    notes = [n for n in report["notes"] if n.startswith("scored by")]
+    assert [n.startswith(f"scored by {criterion} on {source}") for n in notes] == ([] if source is None else [True])
+
+
+def test_a_plan_by_samples_holds_their_errors_and_can_be_replayed(tmp_path: Path) -> None:
+    model, plan = saved(cnn(), tmp_path), tmp_path / "p.json"
+    done = run(model, tmp_path / "a.onnx", "--criterion", "obs", "--plan", plan, "--threshold", 0.2, "--round-to", 1)
+    assert done.exit_code == 0, done.output
+    groups = json.loads(plan.read_text())["groups"]
+    assert all(max(g["scores"]) == 1 and all(g["scores"][k] < 0.2 for k in g["removed"]) for g in groups)
+    assert run(model, tmp_path / "b.onnx", "--from-plan", plan).exit_code == 0
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
 # ---------------------------------------------------------------- bad input
 def empty_graph(folder: Path) -> list[object]:
     return [saved(helper.make_model(helper.make_graph([], "g", [], [])), folder), "o.onnx"]

@@ -11,7 +11,7 @@ import click
 from onnx_attnprune import __version__
 from onnx_attnprune.cli.config import drop_other_amounts
 from onnx_attnprune.cli.failing import errors_told, printing
-from onnx_attnprune.cli.options import AMOUNTS, BUDGETS, DECIDED, EPILOG, shapes_of, with_options
+from onnx_attnprune.cli.options import AMOUNTS, BUDGETS, DECIDED, EPILOG, SAMPLED, shapes_of, with_options
 from onnx_attnprune.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         raise SettingsError("no output file given (or --dry-run to only look)")
     if options["quiet"] and options["as_json"]:
         raise SettingsError("--quiet and --json contradict each other")
-    if options["calibration"] is not None and options["recover"] in ("none", "mean"):
+    unread = options["recover"] in ("none", "mean") and options["criterion"] not in SAMPLED
+    if options["calibration"] is not None and unread:
         raise SettingsError(f"--recover {options['recover']} looks at no data: leave out --calibrate")
     if options["from_plan"] is not None:
         sources = click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP
@@ -60,8 +61,9 @@ def _run(options: dict[str, Any]) -> Report:
     settings = Settings(
         ratio=_ratio(options),
         scope=_scope(options),
+        criterion=_criterion(options),
         layer_ratios=options["layer_ratio"],
-        **{k: options[k] for k in DECIDED if k not in ("ratio", "scope", "layer_ratio", "round_to")},
+        **{k: options[k] for k in DECIDED if k not in ("ratio", "scope", "criterion", "layer_ratio", "round_to")},
     )
     request = Request(
         model=options["model"],
@@ -92,6 +94,14 @@ def _scope(options: dict[str, Any]) -> Scope:
         return asked
     budget = any(options[name] is not None for name in BUDGETS)
     return "global" if budget and options["recover"] in ("auto", "least-squares") else "layer"
+
+
+def _criterion(options: dict[str, Any]) -> str:
+    """The criterion that was asked for, else the one that measures better: with samples for the repair, or without."""
+    asked: str = options["criterion"]
+    if asked != "auto":
+        return asked
+    return "obs" if options["calibration"] is not None else "attention"
 
 
 def _show(report: Report, options: dict[str, Any]) -> None:

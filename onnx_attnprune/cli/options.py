@@ -13,7 +13,8 @@ from onnx_attnprune.cli.dataoptions import CALIBRATE, DATA, EVAL, METRIC, PREPRO
 from onnx_attnprune.errors import SettingsError
 
 # The names of registries, written out so that --help need not import them; a test holds them equal.
-CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random", "activation", "obs")
+SAMPLED = ("activation", "obs")
+CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random", *SAMPLED)
 RECOVERIES = ("auto", "none", "mean", "least-squares")
 DEPLOYS = ("nnapi",)
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
@@ -194,10 +195,12 @@ _DECORATORS = (
     ),
     click.option(
         "--criterion",
-        type=click.Choice(CRITERIA),
-        default="attention",
+        type=click.Choice(("auto", *CRITERIA)),
+        default="auto",
         show_default=True,
-        help="How channels are scored.",
+        metavar="NAME",
+        help=f"How channels are scored: {', '.join(CRITERIA)}. The last two look at samples, made-up ones where "
+        "--calibrate gives none; auto: obs where it gives some for the repair, else attention.",
     ),
     click.option(
         "--scope",

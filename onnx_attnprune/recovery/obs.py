@@ -45,7 +45,7 @@ def obs(analysis: Analysis, alive: Mapping[int, BoolArray], calibration: Calibra
         others = _others(analysis, wave, alive, calibration, refitted)
         inverse = _Inverse(moments)
         for group in wave:
-            parts = [p for r in readings[group.id] for p in _parts(r, moments[r.job.view], inverse)]
+            parts = [p for r in readings[group.id] for p in _parts(r, inverse)]
             parts += [_plain(seen) for seen in others.get(group.id, ()) if (seen.owner >= 0).any()]
             if parts:
                 order, added = greedy(parts, group.size)
@@ -64,35 +64,38 @@ def _others(
 
 
 class _Inverse:
-    """Inverse covariances of the columns that are left; groups that one consumer reads share them."""
+    """Covariances and their inverses over the columns that are left; groups that one consumer reads share them."""
 
     def __init__(self, moments: Mapping[View, list[tuple[Moments, Moments]]]) -> None:
         self._moments = moments
         self._found: dict[tuple[View, int, bytes], Array] = {}
 
+    def covariance(self, view: View, part: int) -> Array:
+        """For one part of the channels, [columns, columns]."""
+        seen, _ = self._moments[view][part]
+        return steadied(seen.covariance, seen.rows)
+
     def of(self, view: View, part: int, here: BoolArray) -> Array:
         """For one part of the channels, [columns that are left, columns that are left]."""
         key = view, part, here.tobytes()
         if key not in self._found:
-            seen, _ = self._moments[view][part]
-            left = steadied(seen.covariance, seen.rows)[np.ix_(here, here)]
+            left = self.covariance(view, part)[np.ix_(here, here)]
             self._found[key] = np.asarray(np.linalg.inv(left), np.float64)
         return self._found[key]
 
 
-def _parts(reading: Reading, moments: Sequence[tuple[Moments, Moments]], inverse: _Inverse) -> list[Part]:
+def _parts(reading: Reading, inverse: _Inverse) -> list[Part]:
     """What a consumer has of a group: one part for each of the parts that a grouped convolution falls into."""
-    weights, found = reading.weights(), []
-    total = sum(
-        float(np.einsum("io,io->", w[here], seen.covariance[np.ix_(here, here)] @ w[here]))
-        for w, here, (seen, _) in zip(weights, reading.here, moments, strict=True)
-    )
-    for k, (w, here, owner) in enumerate(zip(weights, reading.here, reading.owner, strict=True)):
+    view, found, total = reading.job.view, [], 0.0
+    for k, (w, here, owner) in enumerate(zip(reading.weights(), reading.here, reading.owner, strict=True)):
+        covariance = inverse.covariance(view, k)
+        total += float(np.einsum("io,io->", w, covariance @ w))
         mine = owner[here] >= 0
         if mine.any():
-            precision = inverse.of(reading.job.view, k, here)[np.ix_(mine, mine)]
-            found.append(part_of(precision, w[here][mine] / max(total, 1e-30) ** 0.5, owner[here][mine]))
-    return found
+            precision = inverse.of(view, k, here)
+            refitted = w[here] + precision @ (covariance[np.ix_(here, ~here)] @ w[~here])
+            found.append((precision[np.ix_(mine, mine)], refitted[mine], owner[here][mine]))
+    return [part_of(p, w / max(total, 1e-30) ** 0.5, owner) for p, w, owner in found]
 
 
 def _plain(seen: Seen) -> Part:

@@ -7,7 +7,7 @@ import pytest
 
 from onnx_attnprune.errors import SettingsError
 from onnx_attnprune.grouping import Analysis, alive_of
-from onnx_attnprune.scoring import CRITERIA, DEFAULT, Scores, criterion, score
+from onnx_attnprune.scoring import CRITERIA, DEFAULT, Samples, Scores, criterion, score
 
 from .test_blocks import CHAIN, chain, filled, ragged, received
 
@@ -163,3 +163,41 @@ def test_an_unknown_criterion_lists_the_known_ones():
 def test_a_second_criterion_of_a_name_is_refused():
     with pytest.raises(ValueError, match="already"):
         criterion("l2")(CRITERIA["l1"])
+
+
+# ---------------------------------------------------------------- criteria that go by samples
+def test_errors_on_samples_are_comparable_as_they_are() -> None:
+    analysis, _ = filled(CHAIN)
+    first, second = analysis.groups
+    given = np.linspace(0.1, 0.9, first.size)
+    scores = score(analysis, "obs", samples=Samples("tea leaves", lambda name, alive: {first.id: given}))
+    np.testing.assert_array_equal(scores.comparable[first.id], given)
+    np.testing.assert_allclose(scores.normalized[first.id], np.linspace(0, 1, first.size))
+    assert scores.source == "tea leaves"
+    # The other group, of which the samples say nothing, is judged by the default.
+    assert scores.fallbacks == {second.name: DEFAULT}
+    np.testing.assert_array_equal(scores.normalized[second.id], score(analysis, DEFAULT).normalized[second.id])
+    np.testing.assert_array_equal(scores.comparable[second.id], scores.normalized[second.id])
+
+
+def test_what_is_gone_has_no_error() -> None:
+    analysis, _ = filled(CHAIN)
+    group = analysis.groups[0]
+    alive = alive_of(analysis.groups, {group.id: (1,)})
+    asked: list[object] = []
+
+    def judge(name: str, left: object) -> dict[int, np.ndarray]:
+        asked.append((name, left))
+        return {group.id: np.arange(float(group.size))}
+
+    scores = score(analysis, "activation", alive, samples=Samples("x", judge))
+    assert scores.comparable[group.id][:3].tolist() == [0, -np.inf, 2]
+    assert asked == [("activation", alive)]
+
+
+def test_a_criterion_that_goes_by_samples_needs_some() -> None:
+    analysis, _ = filled(CHAIN)
+    with pytest.raises(SettingsError, match="obs goes by samples, and there are none here"):
+        score(analysis, "obs")
+    with pytest.raises(SettingsError, match=r"choose from: .*random, activation, obs"):
+        score(analysis, "lotto")
