@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -102,6 +103,17 @@ def test_json_is_all_of_standard_output(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["format"] == "onnx-attnprune/report"
     assert done.stdout == (tmp_path / "r.json").read_text()
     assert done.stderr == ""
+
+
+def test_a_page_beside_the_report(tmp_path: Path) -> None:
+    files_ = ("--report", tmp_path / "r.json", "--report", tmp_path / "r.html")
+    done = run(saved(cnn(), tmp_path), tmp_path / "out.onnx", "--quiet", "--latency-seconds", "0", *files_)
+    assert (done.exit_code, done.output) == (0, "")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["sha256"] == hashlib.sha256((tmp_path / "in.onnx").read_bytes()).hexdigest()
+    page = (tmp_path / "r.html").read_text()
+    assert report["sha256"] in page
+    assert f"{report['groups'][1]['scores']['cut']:.3f}" in page
 
 
 def test_quiet_prints_nothing(tmp_path: Path) -> None:
@@ -274,6 +286,8 @@ BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "output under a file": (7, "Not a directory", lambda f: [saved(cnn(), f), "in.onnx/o.onnx"]),
     "output of a long name": (7, "File name too long", lambda f: [saved(cnn(), f), "o" * 300]),
     "report in no folder": (7, "No such file or directory", model("--report", "no/r.json")),
+    "report of no form": (2, "--report r.txt: the name must end in .json or .html", model("--report", "r.txt")),
+    "reports in one file": (2, "same path", model("--report", "r.json", "--report", "r.json")),
     "labels missing": (4, "no array 'labels'", evaluated(labels=None)),
     "names": (4, "no array x; the model needs x", evaluated(x=None, z=np.zeros((30, 3)))),
     "shapes": (4, "the model takes [samples, 3, 12, 10]", evaluated(x=np.zeros((30, 3, 10, 12), np.float32))),

@@ -93,7 +93,7 @@ def test_the_shared_bias_is_cut_for_each_reader(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_writes_the_plan_and_the_report_alone(tmp_path: Path) -> None:
-    report = prune(cnn(), tmp_path, output=None, plan=tmp_path / "p.json", report=tmp_path / "r.json",
+    report = prune(cnn(), tmp_path, output=None, plan=tmp_path / "p.json", reports=(tmp_path / "r.json",),
                    evaluation=labelled(tmp_path))  # fmt: skip  # two lines
     assert files(tmp_path) == {"in.onnx", "p.json", "r.json", "data.npz"}
     assert report.self_check is report.size is report.drift is None
@@ -274,7 +274,7 @@ def test_a_wrong_model_is_never_written(
     monkeypatch.setattr(surgery, "prune", spoiled(change))
     (tmp_path / "out.onnx").write_text("what was there")
     with pytest.raises(SelfCheckError, match=told):
-        prune(cnn(), tmp_path, plan=tmp_path / "p.json", report=tmp_path / "r.json")
+        prune(cnn(), tmp_path, plan=tmp_path / "p.json", reports=(tmp_path / "r.json",))
     assert files(tmp_path) == {"in.onnx", "out.onnx"}
     assert (tmp_path / "out.onnx").read_text() == "what was there"
 

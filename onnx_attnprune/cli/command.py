@@ -70,9 +70,10 @@ def _run(options: dict[str, Any]) -> Report:
         output=None if options["dry_run"] else options["output"],
         settings=settings,
         shapes=shapes_of(options["shapes"]),
+        reports=options["report"],
         command=shlex.join(["onnx-attnprune", *sys.argv[1:]]),
         **{k: options[k] for k in ("round_to", "provider", "recover", "evaluation", "calibration", "preprocess",
-                                   "metric", "plan", "from_plan", "report", "latency_seconds", "threads")},
+                                   "metric", "plan", "from_plan", "latency_seconds", "threads")},
     )  # fmt: skip  # a list of names
     if options["quiet"]:
         return prune_file(request)

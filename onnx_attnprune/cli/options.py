@@ -27,7 +27,7 @@ DECIDED = (
 _EXAMPLES = """\b
 Examples:
   onnx-attnprune in.onnx out.onnx --ratio 0.3
-  onnx-attnprune in.onnx out.onnx --eval data.npz --report report.json
+  onnx-attnprune in.onnx out.onnx --eval data.npz --report report.html
   onnx-attnprune in.onnx --dry-run --plan plan.json
   onnx-attnprune in.onnx out.onnx --from-plan plan.json
 """
@@ -305,7 +305,13 @@ _DECORATORS = (
         metavar="N",
         help="Threads of ONNX Runtime while measuring; 0: its choice.",
     ),
-    click.option("--report", type=FILE, metavar="F.json", help="Write the report as JSON."),
+    click.option(
+        "--report",
+        type=FILE,
+        multiple=True,
+        metavar="F.json|F.html",
+        help="Write the report, as JSON or as a page (pip install 'onnx-attnprune[report]'); repeatable.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output."),
     click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
     DEBUG,

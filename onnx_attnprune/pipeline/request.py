@@ -26,6 +26,7 @@ class Request:
     how long each model is run to measure its latency (0: not at all). threads: of ONNX Runtime for measuring (0: its
     choice). evaluation, calibration: see `evaluate.loading`; preprocess: of images in a folder. metric:
     `module:function` or a function (outputs, labels) that says how good outputs are; None: as the labels ask for.
+    reports: where to write the report, each in the form that its ending names (see REPORTS).
     """
 
     model: Path
@@ -41,7 +42,7 @@ class Request:
     metric: str | MetricFunction | None = None
     plan: Path | None = None
     from_plan: Path | None = None
-    report: Path | None = None
+    reports: tuple[Path, ...] = ()
     latency_seconds: float = 1.0
     threads: int = 0
     command: str = ""

@@ -24,8 +24,17 @@ from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.search import search
 from onnx_attnprune.pipeline.source import Shapes, Source, one_sample, read
 from onnx_attnprune.pipeline.timing import fit_latency, hold_latency
-from onnx_attnprune.report import Change, Outputs, Repair, Report, advice, begin, check_outputs
-from onnx_attnprune.report import to_json as report_json
+from onnx_attnprune.report import (
+    Change,
+    Outputs,
+    Repair,
+    Report,
+    advice,
+    begin,
+    check_outputs,
+    check_reports,
+    report_text,
+)
 from onnx_attnprune.runtime import resolve_provider
 
 HEAVY = 5_000_000_000  # MACs of one sample, from which on the self-check runs on one sample only
@@ -50,7 +59,8 @@ def prune_file(request: Request, tell: Tell = lambda _: None) -> Report:
     has passed, or not at all; the input is never written to. A dry run cuts nothing and writes no model. Raises a
     subclass of AttnPruneError for everything that can go wrong.
     """
-    paths = [p for p in (request.output, request.plan, request.report) if p is not None]
+    paths = [p for p in (request.output, request.plan, *request.reports) if p is not None]
+    check_reports(request.reports)
     data = (path_of(request.evaluation), path_of(request.calibration))
     check_outputs(paths, [p for p in (request.model, request.from_plan, *data) if p is not None])
     resolve_provider(request.provider)
@@ -62,8 +72,8 @@ def prune_file(request: Request, tell: Tell = lambda _: None) -> Report:
             report = _measured(_written(request, request.output, clock, outputs), clock)
         report = replace(report, stages=tuple(clock.stages))
         report = replace(report, warnings=advice(report))
-        if request.report is not None:
-            outputs.put_text(report_json(report), request.report)
+        for path in request.reports:
+            outputs.put_text(report_text(report, path), path)
         outputs.commit()
     return report
 

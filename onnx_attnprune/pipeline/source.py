@@ -37,8 +37,8 @@ def read(request: Request, clock: Clock) -> Source:
     """Read everything that a run is given, and refuse outputs that are files of its weights."""
     with clock.stage("read"):
         model = read_model(request.model)
-        # Only a plan names the model by its hash.
-        digest = sha256(request.model) if request.plan or request.from_plan else ""
+        # Only files that are read again name the model by its hash.
+        digest = sha256(request.model) if request.plan or request.from_plan or request.reports else ""
         plan = None if request.from_plan is None else read_plan(request.from_plan)
         if plan is not None:
             plan.check_model(digest)
@@ -49,7 +49,7 @@ def read(request: Request, clock: Clock) -> Source:
         calibration = None if request.calibration is None else load(request.calibration, specs, how, labelled=False)
         metric = metric_of(request.metric)
         stored = external_files(request.model)
-        outputs = [p for p in (request.output, request.plan, request.report) if p is not None]
+        outputs = [p for p in (request.output, request.plan, *request.reports) if p is not None]
         if stored:
             check_outputs([*outputs, *([] if request.output is None else [_beside(request.output)])], stored)
         size = sum(p.stat().st_size for p in (request.model, *stored))

@@ -3,10 +3,12 @@
 from onnx_attnprune.report.advice import advice
 from onnx_attnprune.report.build import begin, lost, parameter_types, versions
 from onnx_attnprune.report.files import Outputs, check_outputs
+from onnx_attnprune.report.forms import REPORTS, check_reports, report_text
 from onnx_attnprune.report.jsontext import to_json
 from onnx_attnprune.report.model import (
     Change,
     GroupRow,
+    Histogram,
     KeptRow,
     Repair,
     Report,
@@ -20,6 +22,7 @@ from onnx_attnprune.report.progress import Progress
 from onnx_attnprune.report.terminal import render
 
 __all__ = [
-    "Change", "GroupRow", "KeptRow", "Outputs", "Progress", "Repair", "Report", "Search", "Stage", "TimedTrial",
-    "Timing", "Trial", "advice", "begin", "check_outputs", "lost", "parameter_types", "render", "to_json", "versions",
+    "REPORTS", "Change", "GroupRow", "Histogram", "KeptRow", "Outputs", "Progress", "Repair", "Report", "Search",
+    "Stage", "TimedTrial", "Timing", "Trial", "advice", "begin", "check_outputs", "check_reports", "lost",
+    "parameter_types", "render", "report_text", "to_json", "versions",
 ]  # fmt: skip  # one list

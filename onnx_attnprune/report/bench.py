@@ -12,7 +12,8 @@ from rich.table import Table
 
 from onnx_attnprune.evaluate.bench import Row
 from onnx_attnprune.evaluate.latency import SpeedUp
-from onnx_attnprune.report.terminal import block, fold, line, shape_text, table_of
+from onnx_attnprune.report.results import shape_text
+from onnx_attnprune.report.terminal import block, fold, line, table_of
 
 FORMAT, VERSION = "onnx-attnprune/bench", 1
 VERDICTS = {"faster": "faster", "slower": "slower", "same": "within noise", "unclear": "unclear"}

@@ -7,15 +7,18 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from onnx_attnprune import __version__, runtime
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import parameter_count
 from onnx_attnprune.grouping import Analysis, Kept
-from onnx_attnprune.planning import Plan
-from onnx_attnprune.report.model import Change, GroupRow, KeptRow, Report
+from onnx_attnprune.planning import Plan, PlannedGroup
+from onnx_attnprune.report.model import Change, GroupRow, Histogram, KeptRow, Report
 from onnx_attnprune.surgery import Cuts, Removed, cuts_of
 
 Shapes = Mapping[str, tuple[int, ...]]
+BINS = 25  # of a histogram of scores: 0.04 each
 
 
 def begin(
@@ -27,7 +30,11 @@ def begin(
     single: masks by variable id under which one run is one sample; `shapes` are the input shapes of such a run.
     """
     removed = plan.removed
-    rows = tuple(GroupRow(g.name, g.size, g.size - len(removed.get(g.id, ())), len(g.members)) for g in analysis.groups)
+    planned = {g.id: g for g in plan.groups}
+    rows = tuple(
+        GroupRow(g.name, g.size, g.size - len(removed.get(g.id, ())), len(g.members), _histogram(planned.get(g.id)))
+        for g in analysis.groups
+    )
     parameters = parameter_count(analysis.graph.model)
     return Report(
         model=model, output=output, command=command, versions=versions(), settings={**plan.settings, **settings},
@@ -36,8 +43,23 @@ def begin(
         parameters=Change(parameters, parameters - lost_parameters(analysis, cuts_of(analysis, alive))),
         macs=Change(analysis.macs(single), analysis.macs({**alive, **single})),
         size=None, groups=rows, kept=kept_rows(analysis.kept), self_check=None, drift=None, speed=None, accuracy=None,
-        repair=None, stages=(), notes=plan.notes,
+        repair=None, stages=(), notes=plan.notes, sha256=plan.sha256,
     )  # fmt: skip  # what is not known yet on one line
+
+
+def _histogram(group: PlannedGroup | None) -> Histogram | None:
+    if group is None or len(group.scores) != group.size:  # a plan that was written by hand, or left it out
+        return None
+    scores = np.asarray(group.scores)
+    gone = np.zeros(group.size, bool)
+    gone[list(group.removed)] = True
+    scored = np.isfinite(scores)
+    kept, removed = scores[scored & ~gone], scores[scored & gone]
+    cut = None
+    if kept.size and removed.size and removed.max() <= kept.min():
+        cut = float(removed.max() + kept.min()) / 2
+    bins = [tuple(np.histogram(np.clip(s, 0, 1), BINS, (0, 1))[0].tolist()) for s in (kept, removed)]
+    return Histogram(bins[0], bins[1], cut, int(np.count_nonzero(~scored)))
 
 
 def lost_parameters(analysis: Analysis, cuts: Cuts) -> int:

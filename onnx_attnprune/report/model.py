@@ -26,13 +26,31 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many channels of a group score what, in bins of equal width over the scores 0 to 1.
+
+    cut: halfway between the best channel that goes and the worst that stays; None where no score divides them.
+    earlier: how many were removed in an earlier stage, and so have no score in the last.
+    """
+
+    kept: tuple[int, ...]
+    removed: tuple[int, ...]
+    cut: float | None
+    earlier: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GroupRow:
-    """One channel group: how many of its channels stay, and in how many weight axes they lie."""
+    """One channel group: how many of its channels stay, in how many weight axes they lie, and how they score.
+
+    scores: None where the plan states none.
+    """
 
     name: str
     size: int
     kept: int
     members: int
+    scores: Histogram | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +144,7 @@ class Report:
 
     Sizes in bytes, external files of weights included; MACs per run at `shapes` (one sample, where the batch is free).
     `output`, `size`, `self_check` and all that needs a run of the models are None for a dry run.
-    notes: what a user should know; warnings: what asks for an action.
+    notes: what a user should know; warnings: what asks for an action. sha256: of the model's file ("": not hashed).
     """
 
     model: str
@@ -151,6 +169,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     search: Search | None = None
     timing: Timing | None = None
+    sha256: str = ""
 
     @property
     def seconds(self) -> float:

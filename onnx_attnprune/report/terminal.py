@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -11,15 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from onnx_attnprune.evaluate.equivalence import Difference
-from onnx_attnprune.evaluate.latency import Latency
-from onnx_attnprune.evaluate.measure import Drift, Speed
-from onnx_attnprune.report.figures import figure_rows
-from onnx_attnprune.report.model import Change, Repair, Report, Search, Timing
+from onnx_attnprune.report.model import Report, Search, Timing
+from onnx_attnprune.report.results import drift_text, repair_text, results, stage_seconds, timed_verdict, verdict
 
 MOST_GROUPS, MOST_REASONS, MOST_NOTES = 12, 6, 4
-FEWEST_FOR_AGREEMENT = 16  # rows; of fewer a share says nothing
-NOISY = 0.5
 
 
 def render(report: Report, console: Console) -> None:
@@ -47,9 +42,9 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
             "green",
         )
     if report.drift is not None and report.drift.outputs:
-        yield line("drift", _drift(report.drift))
+        yield line("drift", drift_text(report.drift))
     if report.repair is not None and report.repair.method != "none":
-        yield line("repair", _repair(report.repair))
+        yield line("repair", repair_text(report.repair))
     yield line("time", _time(report))
     for note in report.notes[:MOST_NOTES]:
         yield line("note", note)
@@ -137,11 +132,7 @@ def _search(search: Search) -> Table:
     table = table_of("tried", "MACs left", "channels left", f"drop on {search.samples:,}", *confirmed, "")
     for k, trial in enumerate(search.trials):
         drops = [f"{trial.drop:+.4f}"] + ([f"{trial.confirmed:+.4f}"] if trial.confirmed is not None else [])
-        over = trial.drop > search.limit + 1e-9  # room for rounding, as in the search
-        said = "taken" if k == search.chosen else "too much" if over else ""
-        if trial.confirmed is not None and trial.confirmed > search.limit + 1e-9 and not over:
-            said = "not confirmed"
-        table.add_row(f"{k + 1}", f"{trial.macs:.1%}", f"{trial.channels:.1%}", *drops, said)
+        table.add_row(f"{k + 1}", f"{trial.macs:.1%}", f"{trial.channels:.1%}", *drops, verdict(search, k))
     return table
 
 
@@ -149,85 +140,21 @@ def _timing(timing: Timing) -> Table:
     table = table_of("tried", "MACs left", "channels left", "latency left", "measured again", "")
     for k, trial in enumerate(timing.trials):
         again = "" if trial.confirmed is None else f"{trial.confirmed:.3f}"
-        said = "taken" if k == timing.chosen else "too slow" if trial.latency > timing.limit else ""
-        table.add_row(f"{k + 1}", f"{trial.macs:.1%}", f"{trial.channels:.1%}", f"{trial.latency:.3f}", again, said)
+        left = (f"{trial.macs:.1%}", f"{trial.channels:.1%}", f"{trial.latency:.3f}")
+        table.add_row(f"{k + 1}", *left, again, timed_verdict(timing, k))
     return table
 
 
 def _result(report: Report) -> Table:
     table = table_of("", "before", "after", "change")
-    for name, change in (
-        ("channels", report.channels),
-        ("parameters", report.parameters),
-        (_macs(report), report.macs),
-    ):
-        table.add_row(name, f"{change.before:,}", f"{change.after:,}", _percent(change))
-    if report.size is not None:
-        table.add_row("bytes", f"{report.size.before:,}", f"{report.size.after:,}", _percent(report.size))
-    if report.speed is not None:
-        table.add_row(*_latency(report.speed))
-    if report.accuracy is not None:
-        accuracy = report.accuracy
-        for row in figure_rows(accuracy.before, accuracy.after, accuracy.unrepaired):
-            table.add_row(*row)
+    for figure in results(report):
+        table.add_row(("  " if figure.part else "") + figure.name, figure.before, figure.after, figure.change)
     return table
 
 
-def _macs(report: Report) -> str:
-    return f"MACs{shape_text(list(report.shapes.values()))}"
-
-
-def shape_text(shapes: Sequence[tuple[int, ...]]) -> str:
-    """The shape of the only input in brackets; nothing where there are several, which the JSON report lists."""
-    return f" ({'x'.join(map(str, shapes[0]))})" if len(shapes) == 1 else ""
-
-
-def _latency(speed: Speed) -> tuple[str, str, str, str]:
-    change = f"{speed.speedup:.2f}x faster" if speed.speedup >= 1 else f"{1 / speed.speedup:.2f}x slower"
-    return (f"latency, {speed.provider}", _milliseconds(speed.before), _milliseconds(speed.after), change)
-
-
-def _milliseconds(latency: Latency) -> str:
-    spread = "noisy" if latency.spread > NOISY else f"±{latency.spread:.0%}"
-    return (
-        f"{latency.median_ms:.3g} ms {spread}" if latency.median_ms < 100 else f"{latency.median_ms:,.0f} ms {spread}"
-    )
-
-
-def _percent(change: Change) -> str:
-    return f"{(change.left - 1) * 100:+.1f} %"
-
-
-# ---------------------------------------------------------------- lines
-def _repair(repair: Repair) -> str:
-    text = f"{repair.method}, {repair.compensated} of {repair.consumers} consumers of removed channels"
-    if repair.notes:
-        rest = len(repair.notes) - 1
-        text += f"; {repair.notes[0]}" + (f" (and {rest} more such notes in --report)" if rest else "")
-    return text
-
-
-def _drift(drift: Drift) -> str:
-    worst = min(drift.outputs, key=lambda d: d.cosine)
-    which = worst.output if len(drift.outputs) == 1 else f"{len(drift.outputs)} outputs, furthest {worst.output}"
-    return f"{which} against the unpruned model on {drift.inputs}: {_distance(worst, drift.samples)}"
-
-
-def _distance(d: Difference, samples: int) -> str:
-    if not ("float" in d.dtype or "complex" in d.dtype):
-        return f"{d.max_rel:.1%} of the values differ"
-    text = f"cosine {d.cosine:.4f}, {d.sqnr_db:.1f} dB"
-    if d.top1_agreement is not None and samples >= FEWEST_FOR_AGREEMENT:
-        text += f", same top-1 in {d.top1_agreement:.1%}"
-    return text
-
-
 def _time(report: Report) -> str:
-    total: dict[str, float] = {}
-    for stage in report.stages:
-        total[stage.name] = total.get(stage.name, 0.0) + stage.seconds
     parts = []
-    for name, seconds in total.items():
+    for name, seconds in stage_seconds(report).items():
         share = f" ({seconds / report.seconds:.0%} of it)" if name == "repair" and report.seconds else ""
         parts.append(f"{name} {seconds:.2f}{share}")
     return f"{report.seconds:.2f} s: " + ", ".join(parts)

@@ -7,11 +7,13 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from onnx_attnprune import surgery
 from onnx_attnprune.graph import Graph, parameter_count
 from onnx_attnprune.grouping import Kept, alive_of, analyze
-from onnx_attnprune.report import to_json
+from onnx_attnprune.planning import Plan, PlannedGroup
+from onnx_attnprune.report import GroupRow, begin, to_json
 from onnx_attnprune.report.build import kept_rows, lost_parameters
 from tests.oracle import parse
 from tests.report.test_terminal import REPORT, difference
@@ -38,6 +40,41 @@ def test_lost_parameters_are_those_of_the_surgery() -> None:
         pruned = surgery.prune(analysis, alive)
         lost = lost_parameters(analysis, surgery.cuts_of(analysis, alive))
         assert parameter_count(model) - lost == parameter_count(pruned), removed
+
+
+def rows_of(removed: dict[int, tuple[int, ...]], scores: dict[int, tuple[float, ...]]) -> tuple[GroupRow, ...]:
+    """The group rows of a report on the model above."""
+    analysis = analyze(Graph(parse(TEXT)))
+    groups = tuple(PlannedGroup(g.id, g.name, g.size, removed.get(g.id, ()), scores[g.id])
+                   for g in analysis.groups if g.id in scores)  # fmt: skip  # two lines
+    report = begin(analysis, Plan("ab", {}, groups), {}, {}, model="m", output=None, command="", settings={}, shapes={})
+    assert report.sha256 == "ab"
+    return report.groups
+
+
+def test_scores_are_counted_in_bins() -> None:
+    rising = tuple(k / 11 for k in range(12))
+    first, second = rows_of({0: (0, 1, 2), 1: (0, 11)}, {0: rising, 1: rising})
+    assert first.scores is not None
+    assert second.scores is not None
+    assert first.scores.cut == pytest.approx(2.5 / 11)
+    assert second.scores.cut is None  # the best goes, and worse ones stay: no line divides them
+    assert (sum(first.scores.removed), sum(first.scores.kept), first.scores.earlier) == (3, 9, 0)
+    assert first.scores.removed[0] == 1  # 0 to 0.04
+    assert first.scores.kept[-1] == 1  # 1 lies in the last bin
+    assert (first.kept, second.kept) == (9, 10)
+
+
+def test_what_went_in_an_earlier_stage_has_no_score() -> None:
+    scores = (-math.inf, -math.inf, 0.0, *(0.5 for _ in range(9)))
+    first, second = rows_of({0: (0, 1, 2)}, {0: scores, 1: (0.5, 0.25)})
+    assert first.scores is not None
+    assert (first.scores.earlier, sum(first.scores.removed), first.scores.cut) == (2, 1, 0.25)
+    assert second.scores is None  # scores that do not fit, as in a plan written by hand
+
+
+def test_groups_that_a_plan_leaves_out_stay_whole() -> None:
+    assert [(g.kept, g.scores) for g in rows_of({}, {})] == [(12, None), (12, None)]
 
 
 def test_reasons_are_counted() -> None:

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from onnx_attnprune.report.inspection.model import GroupCost, Inspection, Obstacle, size_text
-from onnx_attnprune.report.terminal import block, fold, line, shape_text, table_of
+from onnx_attnprune.report.results import shape_text
+from onnx_attnprune.report.terminal import block, fold, line, table_of
 
 MOST_GROUPS, FIRST_OBSTACLES, MOST_OBSTACLES = 12, 3, 9
 DEFINITION = "* in layers with an axis that has channels to lose: such a layer counts whole"

@@ -1,0 +1,104 @@
+"""The result as lines of text: each figure before and after pruning, and how it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from onnx_attnprune.evaluate.equivalence import Difference
+from onnx_attnprune.evaluate.latency import Latency
+from onnx_attnprune.evaluate.measure import Drift, Speed
+from onnx_attnprune.report.figures import Figure, accuracy_figures
+from onnx_attnprune.report.model import Change, Repair, Report, Search, Timing
+
+FEWEST_FOR_AGREEMENT = 16  # rows; of fewer a share says nothing
+NOISY = 0.5
+ROOM = 1e-9  # for rounding, as in the search
+
+
+def results(report: Report) -> Iterator[Figure]:
+    """All figures that a run has, sizes first."""
+    yield counted("channels", report.channels)
+    yield counted("parameters", report.parameters)
+    yield counted(f"MACs{shape_text(list(report.shapes.values()))}", report.macs)
+    if report.size is not None:
+        yield counted("bytes", report.size)
+    if report.speed is not None:
+        yield _latency(report.speed)
+    if report.accuracy is not None:
+        accuracy = report.accuracy
+        yield from accuracy_figures(accuracy.before, accuracy.after, accuracy.unrepaired)
+
+
+def counted(name: str, change: Change) -> Figure:
+    """A count, with its change in per cent."""
+    better = change.after < change.before if change.after != change.before else None
+    return Figure(name, f"{change.before:,}", f"{change.after:,}", f"{(change.left - 1) * 100:+.1f} %", better)
+
+
+def shape_text(shapes: Sequence[tuple[int, ...]]) -> str:
+    """The shape of the only input in brackets; nothing where there are several, which the JSON report lists."""
+    return f" ({'x'.join(map(str, shapes[0]))})" if len(shapes) == 1 else ""
+
+
+def _latency(speed: Speed) -> Figure:
+    change = f"{speed.speedup:.2f}x faster" if speed.speedup >= 1 else f"{1 / speed.speedup:.2f}x slower"
+    before, after = milliseconds(speed.before), milliseconds(speed.after)
+    return Figure(f"latency, {speed.provider}", before, after, change, speed.speedup >= 1)
+
+
+def milliseconds(latency: Latency) -> str:
+    """The median of a latency and its spread."""
+    spread = "noisy" if latency.spread > NOISY else f"±{latency.spread:.0%}"
+    return (
+        f"{latency.median_ms:.3g} ms {spread}" if latency.median_ms < 100 else f"{latency.median_ms:,.0f} ms {spread}"
+    )
+
+
+# ---------------------------------------------------------------- verdicts
+def verdict(search: Search, k: int) -> str:
+    """What a search made of its trial number k: taken, too much, not confirmed, or nothing."""
+    trial = search.trials[k]
+    if k == search.chosen:
+        return "taken"
+    if trial.drop > search.limit + ROOM:
+        return "too much"
+    return "not confirmed" if (trial.confirmed or 0.0) > search.limit + ROOM else ""
+
+
+def timed_verdict(timing: Timing, k: int) -> str:
+    """What a search for latency made of its trial number k: taken, too slow, or nothing."""
+    return "taken" if k == timing.chosen else "too slow" if timing.trials[k].latency > timing.limit else ""
+
+
+# ---------------------------------------------------------------- sentences
+def repair_text(repair: Repair) -> str:
+    """What a repair did, in a line."""
+    text = f"{repair.method}, {repair.compensated} of {repair.consumers} consumers of removed channels"
+    if repair.notes:
+        rest = len(repair.notes) - 1
+        text += f"; {repair.notes[0]}" + (f" (and {rest} more such notes in --report)" if rest else "")
+    return text
+
+
+def drift_text(drift: Drift) -> str:
+    """How far the outputs moved, in a line: of several the one that moved furthest."""
+    worst = min(drift.outputs, key=lambda d: d.cosine)
+    which = worst.output if len(drift.outputs) == 1 else f"{len(drift.outputs)} outputs, furthest {worst.output}"
+    return f"{which} against the unpruned model on {drift.inputs}: {_distance(worst, drift.samples)}"
+
+
+def _distance(d: Difference, samples: int) -> str:
+    if not ("float" in d.dtype or "complex" in d.dtype):
+        return f"{d.max_rel:.1%} of the values differ"
+    text = f"cosine {d.cosine:.4f}, {d.sqnr_db:.1f} dB"
+    if d.top1_agreement is not None and samples >= FEWEST_FOR_AGREEMENT:
+        text += f", same top-1 in {d.top1_agreement:.1%}"
+    return text
+
+
+def stage_seconds(report: Report) -> dict[str, float]:
+    """Seconds by stage, those of one name together, in the order in which they began."""
+    total: dict[str, float] = {}
+    for stage in report.stages:
+        total[stage.name] = total.get(stage.name, 0.0) + stage.seconds
+    return total
