@@ -181,6 +181,7 @@ def check(
     seeds: Sequence[int] = (0, 1, 2),
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     tolerance: float | None = None,
+    runs: type[Runner] = Runner,
 ) -> Analysis:
     """Assert that the groups are as stated (name -> size) and that for random masks pruned equals masked.
 
@@ -191,7 +192,7 @@ def check(
     shapes = default_shapes(model) if shapes is None else dict(shapes)
     analysis = analyzed(model, groups, shapes)
     assert analysis.groups, told(analysis)
-    runner, feeds = Runner(model), feeds_of(model, shapes, 1)
+    runner, feeds = runs(model), feeds_of(model, shapes, 1)
     check_shapes(analysis, runner, feeds)
     reference = runner.run(model, feeds)
     moved = max(distance(reference, pruned_as_masked(analysis, seed, runner, feeds, tolerance)) for seed in seeds)

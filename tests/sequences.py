@@ -198,7 +198,7 @@ class SequenceGrower(QuantisedLayers, Growing):
         kind = self.draw(st.sampled_from(["ReduceMean", "ReduceMax", "ReduceSum"]))
         listed = kind == "ReduceSum" or self.opset >= 18
         one = self.add(kind, [x, self.listed([1])]) if listed else self.add(kind, [x], axes=[1])
-        return self.add(self.draw(st.sampled_from(["Add", "Mul", "Sub"])), [x, one])
+        return self.add(self.draw(st.sampled_from(["Add", "Mul", "Max"])), [x, one])  # a difference may be nothing
 
     # ---------------------------------------------------------------- control flow
     def branched(self, x: str) -> str:

@@ -8,7 +8,9 @@ from onnx_attnprune.ops import (
     elementwise,
     indexing,
     linear,
+    nhwc,
     norm,
+    packed,
     qlinear,
     quantized,
     recurrent,
@@ -24,6 +26,6 @@ from onnx_attnprune.ops.values import FLOATS
 __all__ = ["ENTRIES", "FLOATS", "FOLDS", "POSITION", "RULES", "Effect", "Linear", "Tensor", "View"]
 
 FAMILIES = (
-    attention, contrib, control, conv, elementwise, indexing, linear, norm, qlinear, quantized, recurrent, reduce,
-    resize, shape, slicing,
+    attention, contrib, control, conv, elementwise, indexing, linear, nhwc, norm, packed, qlinear, quantized,
+    recurrent, reduce, resize, shape, slicing,
 )  # fmt: skip  # a list of names

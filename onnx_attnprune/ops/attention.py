@@ -6,93 +6,20 @@ key's channel is zero; the default scale, which is one over the root of the head
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 from onnx_attnprune.axes import ONE, Axis, concat, product
 from onnx_attnprune.errors import AxisError
+from onnx_attnprune.ops.heads import (
+    MICROSOFT,
+    PLACE,
+    Heads,
+    add_to_scores,
+    default_scale,
+    fused_heads,
+    keep_all,
+    quiet,
+    settle,
+)
 from onnx_attnprune.ops.registry import Effect, Tensor, View, rule
-
-MICROSOFT = "com.microsoft"
-BOOL = 9
-PLACE = "a position, not a channel"
-
-
-@dataclass(frozen=True, slots=True)
-class Heads:
-    """The axes of one attention: batch, key heads and query heads to each, head size of query and key, and of value.
-
-    query, key: positions of queries, and of all keys (those of the past first). loud: the query's and the key's
-    channels may both be something else than zero when removed. silent: the values' are zero.
-    """
-
-    batch: Axis
-    heads: Axis
-    repeat: Axis
-    size: Axis
-    value_size: Axis
-    query: Axis
-    key: Axis
-    loud: bool
-    silent: bool
-
-    @property
-    def all_heads(self) -> Axis:
-        """The query's heads."""
-        return product((self.heads, self.repeat))
-
-    @property
-    def out(self) -> tuple[Axis, ...]:
-        """The axes of the result, where heads and head dims are one axis."""
-        return self.batch, self.query, product((self.heads, self.repeat, self.value_size))
-
-    @property
-    def scores(self) -> tuple[Axis, ...]:
-        """The axes of the attention scores."""
-        return self.batch, self.all_heads, self.query, self.key
-
-    @property
-    def macs(self) -> tuple[tuple[Axis, ...], ...]:
-        """Scores, and their product with the values."""
-        return (*self.scores, self.size), (*self.scores, self.value_size)
-
-
-def _settle(n: View, a: Heads) -> None:
-    """Keep what a removal would change: positions, and head dims where both sides of the product may be loud."""
-    n.keep([a.batch, a.query, a.key], PLACE)
-    if a.loud and not n.space.is_kept(a.size):
-        n.keep(a.size, "summed over, where a removed channel would not be zero")
-
-
-def _quiet(n: View, a: Heads) -> bool:
-    # Query heads that share a value: one that is removed still averages the values that stay for the others.
-    return a.silent and n.space.is_kept(a.repeat)
-
-
-def _mask(n: View, place: int, a: Heads) -> None:
-    """Tie the batch and head axes of what is added to the scores; its positions are kept."""
-    if not n.has(place):
-        return
-    axes = n.axes(place)
-    n.keep(axes[-2:], PLACE)
-    for axis, other in zip(reversed(axes[:-2]), (a.all_heads, a.batch), strict=False):
-        if axis.size != 1:
-            n.tie(axis, other)
-    if n.is_weight(place):
-        n.role(place, *[""] * (len(axes) - 3), "bias")
-        if n.tensor(place).dtype == BOOL and len(axes) > 2 and axes[-3].size != 1:
-            n.keep(axes[-3], "a mask per head, which would hide every key from a silenced one")
-
-
-def _keep_all(n: View, *places: int, why: str = PLACE) -> None:
-    for place in places:
-        if n.has(place):
-            n.keep(n.axes(place), why)
-
-
-def _scale(n: View, size: Axis, name: str = "scale") -> dict[str, tuple[Axis, float]]:
-    """The default scale, to be written once the head size has changed; the contrib operators take 0 for the default."""
-    return {} if n.attr(name) else {name: (size, 1 / math.sqrt(size.size))}
 
 
 # ---------------------------------------------------------------- ai.onnx
@@ -101,14 +28,14 @@ def attention(n: View) -> Effect:
     """b q (h r d), b k (h d), b k (h e) -> b q (h r e); or b (h r) q d, b h k d, b h k e -> b (h r) q e"""
     flat = len(n.axes(0)) == 3
     a = _attention_heads(n, flat)
-    _mask(n, 3, a)
-    _keep_all(n, 6)
-    _settle(n, a)
+    add_to_scores(n, 3, a)
+    keep_all(n, 6)
+    settle(n, a)
     out = a.out if flat else (a.batch, a.all_heads, a.query, a.value_size)
     states = [n.out((a.batch, a.heads, a.key, size)) for size in (a.size, a.value_size)]
-    results = (n.out(out, silent=_quiet(n, a)), *states, n.out(a.scores))
+    results = (n.out(out, silent=quiet(n, a)), *states, n.out(a.scores))
     attrs = {"q_num_heads": a.all_heads, "kv_num_heads": a.heads} if flat else {}
-    return Effect(results[: len(n.node.outputs)], attrs, macs=a.macs, fixed=_scale(n, a.size))
+    return Effect(results[: len(n.node.outputs)], attrs, macs=a.macs, fixed=default_scale(n, a.size))
 
 
 def _attention_heads(n: View, flat: bool) -> Heads:
@@ -160,7 +87,7 @@ def _rotary(n: View, caches: tuple[int, int], positions: int) -> Effect:
     for place in caches:
         n.role(place, *[""] * (len(n.axes(place)) - 1), "scale")
         n.keep(n.axes(place)[:-1], PLACE)
-    _keep_all(n, positions)
+    keep_all(n, positions)
     attrs: dict[str, Axis | tuple[Axis | None, ...]] = {}
     if count:
         attrs["num_heads"] = x[1] if len(x) == 4 else v["h"]
@@ -173,15 +100,10 @@ def _rotary(n: View, caches: tuple[int, int], positions: int) -> Effect:
 @rule("Attention", domain=MICROSOFT)
 def fused_attention(n: View) -> Effect:
     """b q i, i ((h d) + (h d) + (h e)), ((h d) + (h d) + (h e)) -> b q (h e)"""
-    count = n.integer("num_heads")
-    total = n.axes(1)[1].size
-    sizes = n.attr("qkv_hidden_sizes") or (total // 3,) * 3
-    if sum(sizes) != total or any(s % count for s in sizes) or sizes[0] != sizes[1]:
-        raise AxisError(f"{count} heads of sizes {tuple(sizes)} don't make a weight of {total} columns")
+    columns, heads, size, value = fused_heads(n, 1)
     v, _ = n.unify("b q i, i x, x")
-    heads, size, value = (n.space.var(s) for s in (count, sizes[0] // count, sizes[2] // count))
+    n.tie(v["x"], columns)
     inner, outer = product((heads, size)), product((heads, value))
-    n.tie(v["x"], concat((inner, inner, outer)))
     n.role(1, "consumer", "producer")
     if n.has(2):
         n.role(2, "bias")
@@ -192,16 +114,16 @@ def fused_attention(n: View) -> Effect:
         n.keep(v["i"], "summed over, where a removed channel would not be zero")
     keys, present = _state(n, v["b"], v["q"], heads, size, value)
     a = Heads(v["b"], heads, ONE, size, value, v["q"], keys, not silent, silent)
-    _mask(n, 5, a)
-    _keep_all(n, 3, 6)
-    _settle(n, a)
-    results = (n.out(a.out, silent=_quiet(n, a)), present)[: len(n.node.outputs)]
+    add_to_scores(n, 5, a)
+    keep_all(n, 3, 6)
+    settle(n, a)
+    results = (n.out(a.out, silent=quiet(n, a)), present)[: len(n.node.outputs)]
     attrs: dict[str, Axis | tuple[Axis | None, ...]] = {
         "num_heads": heads,
         "qkv_hidden_sizes": (inner, inner, outer),
     }
     macs = ((v["b"], v["q"], v["i"], n.axes(1)[1]), *a.macs)
-    return Effect(results, attrs, macs=macs, fixed=_scale(n, size))
+    return Effect(results, attrs, macs=macs, fixed=default_scale(n, size))
 
 
 def _state(n: View, batch: Axis, query: Axis, heads: Axis, size: Axis, value: Axis) -> tuple[Axis, Tensor]:
@@ -240,12 +162,12 @@ def multi_head_attention(n: View) -> Effect:
     if n.has(6):
         key = concat((n.axes(6)[2], key))
     a = Heads(batch, heads, ONE, size, value, query, key, not (silent[0] or silent[1]), silent[2])
-    _mask(n, 5, a)
-    _keep_all(n, 4, 8, 9)
-    _settle(n, a)
+    add_to_scores(n, 5, a)
+    keep_all(n, 4, 8, 9)
+    settle(n, a)
     states = [n.out((batch, heads, key, width)) for width in (size, value)]
-    results = (n.out(a.out, silent=_quiet(n, a)), *states, n.out(a.scores))
-    return Effect(results[: len(n.node.outputs)], {"num_heads": heads}, macs=a.macs, fixed=_scale(n, size))
+    results = (n.out(a.out, silent=quiet(n, a)), *states, n.out(a.scores))
+    return Effect(results[: len(n.node.outputs)], {"num_heads": heads}, macs=a.macs, fixed=default_scale(n, size))
 
 
 def _past(n: View, place: int, batch: Axis, heads: Axis, size: Axis) -> None:
@@ -299,14 +221,14 @@ def group_query_attention(n: View) -> Effect:
             _past(n, place, batch, heads, size)
             silent = silent and n.tensor(place).silent
     a = Heads(batch, heads, repeat, size, size, query, key, False, silent)
-    _mask(n, 10, a)
+    add_to_scores(n, 10, a)
     if n.has(11):
         n.tie(n.axes(11)[0], a.all_heads)
-    _keep_all(n, 5, 6, 7, 8, 9, *range(12, len(n.node.inputs)))
+    keep_all(n, 5, 6, 7, 8, 9, *range(12, len(n.node.inputs)))
     if n.has(12) or n.has(13):
         n.keep(heads, "a quantised cache")
-    _settle(n, a)
+    settle(n, a)
     state = n.out((batch, heads, key, size))
-    results = (n.out(a.out, silent=_quiet(n, a)), state, state, n.out(a.scores))
+    results = (n.out(a.out, silent=quiet(n, a)), state, state, n.out(a.scores))
     attrs = {"num_heads": a.all_heads, "kv_num_heads": heads}
     return Effect(results[: len(n.node.outputs)], attrs, macs=a.macs)

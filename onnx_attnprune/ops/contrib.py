@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from onnx_attnprune.axes import Axis, product
 from onnx_attnprune.errors import AxisError
-from onnx_attnprune.ops.attention import MICROSOFT, PLACE
 from onnx_attnprune.ops.conv import conv
+from onnx_attnprune.ops.heads import MICROSOFT, PLACE
 from onnx_attnprune.ops.linear import gemm, matmul
 from onnx_attnprune.ops.norm import layer_norm
 from onnx_attnprune.ops.recast import Recast
@@ -65,6 +65,42 @@ def _passes_zero(n: View) -> bool:
     return name in THROUGH_ZERO
 
 
+@rule("GemmFastGelu", domain=MICROSOFT)
+def gemm_fast_gelu(n: View) -> Effect:
+    """... k, k n, n -> ... n: a product by a weight, a bias, an activation that passes zero"""
+    effect = matmul(Recast(n, (0, 1)))
+    (out,) = effect.outputs
+    assert out.axes is not None
+    silent = out.silent
+    if n.has(2):
+        n.tie(n.axes(2)[0], out.axes[-1])
+        n.role(2, "bias")
+        silent = silent and n.tensor(2).silent and n.spans(2, out.axes)
+    return replace(effect, outputs=(replace(out, silent=silent),), linear=None)
+
+
+@rule("MatMulBnb4", domain=MICROSOFT)
+def matmul_bnb4(n: View) -> Effect:
+    """... k, (n blocks bytes), (n blocks) -> ... n; of k, whole blocks may go: k = (blocks size)"""
+    x, width = n.axes(0), n.integer("block_size")
+    columns, length = n.integer("N"), n.integer("K")
+    if not n.attr("transB", 1) or length % width or x[-1].size != length:
+        n.keep([x[-1], *n.axes(1), *n.axes(2)], "blocks that lie across columns")
+        out = (*x[:-1], n.space.var(columns, n.reason("blocks that lie across columns")))
+        return Effect((n.out(out),), macs=((*out, x[-1]),))
+    v, _ = n.unify("..., (n blocks bytes), (n blocks)", n=columns, blocks=length // width)
+    within = n.space.var(width, n.reason("the channels of one block share a scale"))
+    n.tie(x[-1], product((v["blocks"], within)))
+    n.keep(v["bytes"], "several channels share a byte")
+    n.role(1, "producer")
+    n.role(2, "scale")
+    if not (n.tensor(0).silent or n.tensor(2).silent):
+        n.keep(x[-1], "summed over, where a removed channel would not be zero")
+    out = (*x[:-1], v["n"])
+    silent = n.tensor(2).silent and all(n.space.is_kept(a) for a in x[:-1])
+    return Effect((n.out(out, silent=silent),), {"N": v["n"], "K": x[-1]}, macs=((*out, x[-1]),))
+
+
 @rule("MatMulNBits", domain=MICROSOFT)
 def matmul_n_bits(n: View) -> Effect:
     """... k, n blocks bytes, (n blocks), (n packed), , n -> ... n; of k, whole blocks may go: k = (blocks size)
@@ -117,7 +153,7 @@ def _count(n: View, place: int) -> int:
 
 
 # ---------------------------------------------------------------- activations
-@rule("Gelu", "QuickGelu", domain=MICROSOFT)
+@rule("Gelu", "QuickGelu", "ScaledSiLU", domain=MICROSOFT)
 def gelu(n: View) -> Effect:
     """... -> ...; zero at zero"""
     return Effect((n.like(),))
@@ -134,7 +170,36 @@ def bias_gelu(n: View) -> Effect:
     return Effect((n.out(x, silent=silent),))
 
 
+@rule("BiasSplitGelu", domain=MICROSOFT)
+def bias_split_gelu(n: View) -> Effect:
+    """... (two c), (two c) -> ... c: one half times the activation of the other; zero at zero"""
+    v, _ = n.unify("... (two c), (two c)", two=2)
+    n.keep(v["two"], "two halves")
+    n.role(1, "bias")
+    x = n.axes(0)
+    silent = n.tensor(0).silent and n.tensor(1).silent and n.spans(1, x)
+    return Effect((n.out((*x[:-1], v["c"]), silent=silent),))
+
+
+@rule("BiasAdd", domain=MICROSOFT)
+def bias_add(n: View) -> Effect:
+    """... c, c, ... c -> ... c: a sum of three"""
+    out = n.broadcast(0, 1, 2)
+    n.role(1, "bias")
+    return Effect((n.out(out, silent=all(n.tensor(k).silent and n.spans(k, out) for k in (0, 1, 2))),))
+
+
 # ---------------------------------------------------------------- normalisations
+@rule("BiasSoftmax", domain=MICROSOFT)
+def bias_softmax(n: View) -> Effect:
+    """a sum of two, normalised over `axis` and all that follow, which are kept"""
+    x = n.axes(0)
+    n.keep(x[n.axis_attr("axis", len(x), 1) :], "normalised over")
+    n.broadcast(0, 1)
+    n.role(1, *["bias"] * len(n.axes(1)))
+    return Effect((n.out(x),))
+
+
 @rule("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=MICROSOFT)
 def skip_layer_norm(n: View) -> Effect:
     """... c, ... c, c, c, c -> ... c: a sum of two tensors, normalised over its last axis, which is kept"""

@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from onnx_attnprune.axes import Axis, concat
-from onnx_attnprune.errors import AxisError
-from onnx_attnprune.ops.attention import MICROSOFT
+from onnx_attnprune.ops.attention import fused_attention
+from onnx_attnprune.ops.contrib import embed_layer_norm
 from onnx_attnprune.ops.conv import global_pool, pool
-from onnx_attnprune.ops.linear import gemm
+from onnx_attnprune.ops.heads import MICROSOFT
+from onnx_attnprune.ops.linear import gemm, matmul
+from onnx_attnprune.ops.nhwc import channels_first, channels_last
 from onnx_attnprune.ops.quantized import (
+    INT32,
     NOUGHT,
     integer_product,
     is_silenced,
     quantised,
     range_is_free,
     rests,
+    stored_at_rest,
     tie_vector,
     uniform,
     zero_of,
@@ -66,11 +70,19 @@ def qlinear_softmax(n: View) -> Effect:
 
 @rule("QLinearAveragePool", "QLinearGlobalAveragePool", domain=MICROSOFT)
 def qlinear_pool(n: View) -> Effect:
-    """n c ... -> n c ...: a mean over space, each channel by itself"""
-    if n.attr("channels_last", 0):
-        raise AxisError("channels last")
-    effect = pool(n) if n.node.op == "QLinearAveragePool" else global_pool(n)
-    return _result(n, effect.outputs[0].axes or (), _at_zero(n, 0), 4)
+    """n c ... -> n c ..., or channels last: a mean over space, each channel by itself"""
+    rank, last = len(n.axes(0)), bool(n.attr("channels_last", 0))
+    seen = Recast(n, (0,), turned={0: channels_first(rank)}) if last else n
+    effect = pool(seen) if n.node.op == "QLinearAveragePool" else global_pool(seen)
+    (out,) = (channels_last(effect, rank) if last else effect).outputs
+    return _result(n, out.axes or (), _at_zero(n, 0), 4)
+
+
+@rule("QLinearWhere", domain=MICROSOFT)
+def qlinear_where(n: View) -> Effect:
+    """a condition and two quantised operands broadcast together; at zero where both are"""
+    out = n.broadcast(0, 1, 4)
+    return _result(n, out, all(_at_zero(n, place) and n.spans(place, out) for place in (1, 4)), 8, like=1)
 
 
 @rule("QLinearConcat", domain=MICROSOFT)
@@ -101,6 +113,14 @@ def qgemm(n: View) -> Effect:
     return replace(effect, outputs=(replace(out, dtype=FLOAT, silent=silent),), linear=None)
 
 
+@rule("MatMulInteger16", domain=MICROSOFT)
+def matmul_integer16(n: View) -> Effect:
+    """... m k, ... k n -> ... m n, of integers of 16 bits"""
+    effect = matmul(n)
+    (out,) = effect.outputs
+    return replace(effect, outputs=(replace(out, dtype=INT32),), linear=None)
+
+
 @rule("MatMulIntegerToFloat", domain=MICROSOFT)
 def matmul_integer_to_float(n: View) -> Effect:
     """... m k, ... k n -> ... m n of integers less their zero points, scaled, plus a bias"""
@@ -128,6 +148,36 @@ def _to_float(n: View, effect: Effect, scale: int, bias: int) -> Effect:
         n.role(bias, "bias")
         silent = silent and rows and n.tensor(bias).silent
     return replace(effect, outputs=(replace(out, dtype=FLOAT, silent=silent),))
+
+
+# ---------------------------------------------------------------- layers of transformers
+@rule("QAttention", domain=MICROSOFT)
+def qattention(n: View) -> Effect:
+    """com.microsoft's Attention of quantised numbers: b q i, i (3 h d), (3 h d), scales for all or for each column"""
+    zero, rows = [zero_of(n, place) for place in (6, 7)], n.axes(1)[0]
+    quiet = {0: rests(n, 0, zero[0]), 1: stored_at_rest(n, 1, zero[1]) and uniform(n, 7, zero[1], 4)}
+    if not (quiet[0] or quiet[1]):
+        n.keep(rows, "summed over, where a removed channel would not be zero")
+    # A column with a scale of its own is silent whatever it holds; a row is not.
+    quiet[1] = quiet[1] or (is_silenced(n, 4) and n.space.is_kept(rows))
+    effect = fused_attention(Recast(n, (0, 1, 2, 5, 8), silent=quiet))
+    tie_vector(n, n.axes(1)[1], 4, 7)
+    attended, *state = effect.outputs
+    sizes = effect.attrs["qkv_hidden_sizes"]
+    assert isinstance(sizes, tuple)
+    assert sizes[0] is not None
+    assert sizes[2] is not None
+    n.tie(sizes[0], sizes[2])  # there is no attribute for another size of the values
+    results = (replace(attended, dtype=FLOAT), *(replace(s, dtype=FLOAT) for s in state))
+    return replace(effect, outputs=results, attrs={"num_heads": effect.attrs["num_heads"]})
+
+
+@rule("QEmbedLayerNormalization", domain=MICROSOFT)
+def qembed_layer_norm(n: View) -> Effect:
+    """EmbedLayerNormalization of quantised tables: the width that it normalises over is kept"""
+    effect = embed_layer_norm(Recast(n, range(8)))
+    first, *more = effect.outputs
+    return replace(effect, outputs=(replace(first, dtype=FLOAT), *more))
 
 
 @rule("DynamicQuantizeLSTM", domain=MICROSOFT)

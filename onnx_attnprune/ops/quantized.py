@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from onnx_attnprune.axes import ONE, Axis, product
 from onnx_attnprune.errors import AxisError
-from onnx_attnprune.ops.attention import MICROSOFT
 from onnx_attnprune.ops.conv import conv
+from onnx_attnprune.ops.heads import MICROSOFT
 from onnx_attnprune.ops.linear import matmul
 from onnx_attnprune.ops.recast import Recast
 from onnx_attnprune.ops.registry import Effect, Tensor, View, rule

@@ -8,7 +8,7 @@ import pytest
 
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze
-from tests.ops.build import microsoft, sizes
+from tests.ops.build import Written, microsoft, sizes
 from tests.oracle import assert_kept, check, parse
 
 IMAGE, ROWS = "float[2, 3, 9, 7] x", "float[2, 6, 3] x"
@@ -97,7 +97,7 @@ def test_fused_gemm(activation: str) -> None:
 
 
 # ---------------------------------------------------------------- activations
-@pytest.mark.parametrize("op", ["Gelu", "QuickGelu", "FastGelu"])
+@pytest.mark.parametrize("op", ["Gelu", "QuickGelu", "FastGelu", "ScaledSiLU"])
 def test_activations_pass_zero(op: str) -> None:
     weights = "float[3, 4] p, int64[1] last = {-1}"
     sizes(rows(f"h = MatMul (x, p) t = com.microsoft.{op} (h) y = ReduceSum (t, last)", weights), 4)
@@ -197,3 +197,64 @@ def test_loud_weights_keep_the_input_channels_of_a_convolution() -> None:
     body = "o = Conv (x, p) h = Cos (o) e = Exp (w) t = Conv (h, e) y = Conv (t, v)"
     found = check(parse(f"g ({IMAGE}) => ({Y4}) <{weights}> {{ {body} }}"), {"w": 5}, shapes={"x": (2, 3, 9, 7)})
     assert_kept(found, "p", 0, "Conv", "summed over")
+
+
+# ---------------------------------------------------------------- fusions for other devices
+DIFFUSION = "float[3, 4] p, float[4, 10] w, float[10] b, float[5, 2] v, int64[1] last = {-1}"
+
+
+@pytest.mark.parametrize("tail", ["y = MatMul (t, v)", "y = ReduceSum (t, last)"])
+def test_halves_of_which_one_gates_the_other(tail: str) -> None:
+    body = f"h = MatMul (x, p) o = MatMul (h, w) t = com.microsoft.BiasSplitGelu (o, b) {tail}"
+    found = sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{DIFFUSION}> {{ {body} }}", opset=18), 4, 5, runs=Written)
+    assert {m.slot.tensor for g in found.groups if g.size == 5 for m in g.members} >= {"w", "b"}
+
+
+@pytest.mark.parametrize("tail", ["y = MatMul (t, v)", "y = ReduceSum (t, last)"])
+@pytest.mark.parametrize("skip", ["k = MatMul (h, q)", "o = MatMul (h, q) k = Cos (o)"])
+def test_a_sum_of_three(skip: str, tail: str) -> None:
+    body = f"h = MatMul (x, p) {skip} m = MatMul (h, w) t = com.microsoft.BiasAdd (m, b, k) {tail}"
+    weights = "float[3, 4] p, float[4, 5] w, float[4, 5] q, float[5] b, float[5, 2] v, int64[1] last = {-1}"
+    free = [4] if "Cos" in skip and "Sum" in tail else [4, 5]
+    sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ {body} }}", opset=18), *free, runs=Written)
+
+
+@pytest.mark.parametrize("tail", ["y = MatMul (t, v)", "y = ReduceSum (t, last)"])
+@pytest.mark.parametrize("bias", ["float[5] b", "float[5] c, float[5] b"])
+def test_a_product_with_its_activation(bias: str, tail: str) -> None:
+    loud = "c" in bias  # a bias that is one where its channel is silenced
+    bias_node = "b1 = Cos (b)" if loud else "b1 = Neg (b)"
+    body = f"h = MatMul (x, p) {bias_node} t = com.microsoft.GemmFastGelu (h, w, b1) {tail}"
+    weights = f"float[3, 4] p, float[4, 5] w, {bias}, float[5, 2] v, int64[1] last = {{-1}}"
+    free = [4] if loud and "Sum" in tail else [4, 5]
+    sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ {body} }}", opset=18), *free, runs=Written)
+
+
+def test_a_normalised_sum_keeps_its_width() -> None:
+    body = """h = MatMul (x, p) o = MatMul (h, w)
+    t = com.microsoft.BiasSoftmax <axis = 2, is_inner_broadcast = 0> (o, b) y = MatMul (t, v)"""
+    weights = "float[3, 4] p, float[4, 5] w, float[1, 6, 5] b, float[5, 2] v"
+    found = sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ {body} }}", opset=18), 4, runs=Written)
+    assert_kept(found, "w", 1, "BiasSoftmax", "normalised over")
+
+
+# ---------------------------------------------------------------- weights in blocks of a table
+def blocks(k: int, n: int, more: str = "", after: str = "y = MatMul (t, v)") -> onnx.ModelProto:
+    rng, count = np.random.default_rng(6), -(-k * n // 16)
+    op = f"com.microsoft.MatMulBnb4 <K = {k}, N = {n}, block_size = 16, quant_type = 1{more}>"
+    weights = (
+        f"float[3, {k}] p, uint8[{-(-k * n // 2)}] w, float[{count}] most, float[{n}, 2] v, int64[1] last = {{-1}}"
+    )
+    values = {"w": rng.integers(0, 256, -(-k * n // 2)), "most": rng.uniform(0.1, 0.4, count)}
+    return microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ h = MatMul (x, p) t = {op} (h, w, most) {after} }}", values)
+
+
+def test_columns_and_blocks_of_a_table() -> None:
+    found = sizes(blocks(48, 5), 3, 5)
+    assert {m.slot.tensor for g in found.groups if g.size == 3 for m in g.members} == {"p", "w", "most"}
+    sizes(blocks(48, 5, after="y = ReduceSum (t, last)"), 3, 5)
+
+
+def test_blocks_that_lie_across_columns() -> None:
+    found = sizes(blocks(40, 6))
+    assert_kept(found, "p", 1, "MatMulBnb4", "across columns")
