@@ -120,3 +120,12 @@ def test_lengths_known_at_run_time() -> None:
     analysis = analyze(Graph(microsoft(text, opset=18)), {"x": (2, 7, 11)})
     assert {g.name: g.size for g in analysis.groups} == {"table": 3}
     assert np.all([m.axis in (0, 1) for m in analysis.groups[0].members])
+
+
+def test_gates_of_a_position_bias_stay_whole() -> None:
+    """Their weight is a product of two, which gives its columns a role of their own; each half of them is summed."""
+    weights = """float[11, 12] wq, float[11, 12] wk, float[11, 15] wv, float[12] shift, float[1, 3, 7, 7] bias,
+    float[4, 2] g1, float[2, 8] g2, float[8] gb, float[1, 3, 1, 1] eco, float[15, 6] v"""
+    body = "gate = MatMul (g1, g2) " + GATED.replace("{q1}", "").replace("{one}", "")
+    model = microsoft(f"g (float[2, 7, 11] x) => (float[A, B, C] y) <{weights}> {{ {body} }}", opset=18)
+    sizes(model, 2, 3, 4, 5, runs=Written)
