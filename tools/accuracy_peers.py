@@ -69,21 +69,23 @@ def load(path: Path) -> nn.Module:
         fold_batch_norms(model)
     stored = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in onnx.load(path).graph.initializer}
     wanted = model.state_dict()
-    by_value = [n for n in wanted if n not in stored and not n.endswith("num_batches_tracked")]
-    for name in by_value:  # dense layers of a transformer are stored transposed under names of their own
-        stored[name] = _transposed(path, name)
+    for name in [n for n in wanted if n not in stored and not n.endswith("num_batches_tracked")]:
+        stored[name] = _under_another_name(onnx.load(path).graph, name)
     model.load_state_dict({n: stored.get(n, value) for n, value in wanted.items()})
     return model
 
 
-def _transposed(path: Path, name: str) -> Tensor:
-    """The weight of a dense layer that the exporter made a MatMul of: found by the bias that is added behind it."""
-    graph = onnx.load(path).graph
-    bias = name.removesuffix("weight") + "bias"
-    add = next(n for n in graph.node if n.op_type == "Add" and bias in n.input)
+def _under_another_name(graph: onnx.GraphProto, name: str) -> Tensor:
+    """A weight that has lost its name: equal biases are stored once, and a dense layer may have become a MatMul."""
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    same = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Identity"}
+    module, _, kind = name.rpartition(".")
+    norm = next((n for n in graph.node if n.op_type == "BatchNormalization" and f"{module}.weight" in n.input), None)
+    if norm is not None and kind == "bias":
+        return torch.from_numpy(stored[same.get(norm.input[2], norm.input[2])].copy())
+    add = next(n for n in graph.node if n.op_type == "Add" and f"{module}.bias" in n.input)
     product = next(n for n in graph.node if n.op_type == "MatMul" and n.output[0] in add.input)
-    weight = next(t for t in graph.initializer if t.name == product.input[1])
-    return torch.from_numpy(onnx.numpy_helper.to_array(weight).T.copy())
+    return torch.from_numpy(stored[product.input[1]].T.copy())
 
 
 # ---------------------------------------------------------------- Torch-Pruning
@@ -139,13 +141,17 @@ def ignored(model: nn.Module, part: str) -> list[nn.Module]:
 
 # ---------------------------------------------------------------- onnxsim
 def onnxsim_pruning(given: Given, ratio: float) -> Cells:
-    """onnxsim's structured pruning with its criterion on samples, as it is and with its own ridge repair."""
+    """onnxsim's structured pruning with its criterion on samples, as it is and with its own ridge repair.
+
+    Simplified first, since it finds no chain through a batch norm that stands by itself.
+    """
     import onnxruntime as ort
+    from onnxsim import simplify
     from onnxsim.finetune import apply_pruning_finetune
     from onnxsim.pruning import apply_structured_wanda_pruning
 
     data = [{"image": part.numpy()} for part in given.samples.split(32)]
-    original = onnx.load(given.path)
+    original, _ = simplify(onnx.load(given.path))
     for repair in ("none", "ridge+samples"):
         try:
             if repair == "none":
