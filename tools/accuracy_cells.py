@@ -71,6 +71,11 @@ class Results:
         partial.replace(self._path)
 
 
+def default_criterion(recover: str) -> str:
+    """What the command line scores by where nobody says: with samples obs, without them attention."""
+    return "obs" if "+" in recover else "attention"
+
+
 def on_sums(analysis: Analysis) -> tuple[str, ...]:
     """Names of the groups whose channels lie on a sum of two computed tensors: the residual streams."""
     constants = {s.tensor for s in analysis.slots}

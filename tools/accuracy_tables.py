@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from accuracy_cells import PARTS, Cell
+from accuracy_cells import PARTS, Cell, default_criterion
 
 OWN = "onnx-attnprune"
 COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf", "#ff7f0e")
 
 
-def main_table(cells: Sequence[Cell], criterion: str) -> str:
+def main_table(cells: Sequence[Cell]) -> str:
     """A table a network and part: one row a method, one column a ratio; the best of a column in bold."""
-    return "\n".join(
-        text for name in networks(cells) for part in PARTS for text in _network(cells, name, part, criterion)
-    )
+    return "\n".join(text for name in networks(cells) for part in PARTS for text in _network(cells, name, part))
 
 
 def networks(cells: Sequence[Cell]) -> list[str]:
@@ -23,9 +21,9 @@ def networks(cells: Sequence[Cell]) -> list[str]:
     return list(dict.fromkeys(c.network for c in cells))
 
 
-def _network(cells: Sequence[Cell], network: str, part: str, criterion: str) -> Iterator[str]:
+def _network(cells: Sequence[Cell], network: str, part: str) -> Iterator[str]:
     mine = [c for c in cells if c.network == network and c.who != "unpruned" and c.part == part and c.ratio]
-    mine = [c for c in mine if c.who != OWN or c.criterion == criterion]
+    mine = [c for c in mine if _is_default(c)]
     ratios = sorted({c.ratio for c in mine})
     if not ratios:
         return
@@ -65,7 +63,7 @@ def criteria_table(cells: Sequence[Cell]) -> str:
     return "\n".join(lines)
 
 
-def draw(cells: Sequence[Cell], criterion: str, path: Path) -> None:
+def draw(cells: Sequence[Cell], path: Path) -> None:
     """One small chart a network and part: top-1 against the ratio, a line a method."""
     import matplotlib as mpl
 
@@ -75,7 +73,7 @@ def draw(cells: Sequence[Cell], criterion: str, path: Path) -> None:
 
     names = networks(cells)
     figure, grid = plt.subplots(len(names), len(PARTS), figsize=(10, 3.2 * len(names)), squeeze=False)
-    methods = list(dict.fromkeys(_method(c) for c in cells if _drawn(c, criterion)))
+    methods = list(dict.fromkeys(_method(c) for c in cells if _drawn(c)))
     for across, name in zip(grid, names, strict=True):
         for chart, part in zip(across, PARTS, strict=True):
             chart.set_title(f"{name}, {'inside blocks' if part == 'inner' else 'whole network'}", fontsize=9)
@@ -84,7 +82,7 @@ def draw(cells: Sequence[Cell], criterion: str, path: Path) -> None:
                 points = sorted(
                     (c.ratio, c.top1)
                     for c in cells
-                    if c.network == name and c.part == part and _drawn(c, criterion) and _method(c) == method
+                    if c.network == name and c.part == part and _drawn(c) and _method(c) == method
                 )
                 own = method.startswith(OWN)
                 style = "-" if own else "--"
@@ -111,5 +109,9 @@ def _method(cell: Cell) -> str:
     return ", ".join(filter(None, (cell.who, cell.criterion, cell.repair)))
 
 
-def _drawn(cell: Cell, criterion: str) -> bool:
-    return cell.ratio > 0 and (cell.who != OWN or cell.criterion == criterion)
+def _drawn(cell: Cell) -> bool:
+    return cell.ratio > 0 and _is_default(cell)
+
+
+def _is_default(cell: Cell) -> bool:
+    return cell.who != OWN or cell.criterion == default_criterion(cell.repair)
