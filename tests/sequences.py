@@ -137,7 +137,12 @@ class SequenceGrower(QuantisedLayers, Growing):
         return self.add("Attention", operands, width, domain=MICROSOFT, num_heads=heads)
 
     def _heads(self, x: str, heads: int, size: int, perm: list[int]) -> str:
-        grid = self.add("Reshape", [x, self.listed([0, 0, heads, size])])
+        """Heads beside head dims; batch and length copied, or computed as PyTorch's newer exporter writes a view."""
+        if self.opset < 15 or self.draw(st.booleans()):
+            grid = self.add("Reshape", [x, self.listed([0, 0, heads, size])])
+        else:
+            shape = self.add("Concat", [self.add("Shape", [x], end=2), self.listed([heads, -1])], axis=0)
+            grid = self.add("Reshape", [x, shape], allowzero=1)
         return self.add("Transpose", [grid], perm=perm)
 
     def _decomposed(self, qkv: tuple[str, str, str], heads: int, share: int, sizes: tuple[int, int]) -> str:

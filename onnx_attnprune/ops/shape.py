@@ -35,7 +35,8 @@ def reshape(n: View) -> Effect:
             restated = (*restated[:k], None, *restated[k + 1 :])
     inputs = {1: restated} if n.has(1) else {}
     stands = {1: _stand_ins(n, list(shape), x, out)}
-    return Effect((n.out(out, silent=n.tensor(0).silent),), inputs=inputs, stands=stands)
+    # Where zeros are put in, they copy; a size of zero that they could mean else was refused above.
+    return Effect((n.out(out, silent=n.tensor(0).silent),), inputs=inputs, stands=stands, drop=("allowzero",))
 
 
 def _stand_ins(n: View, shape: list[Any], x: tuple[Axis, ...], out: list[Axis]) -> tuple[int | None, ...]:

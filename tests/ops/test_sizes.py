@@ -147,3 +147,10 @@ def test_a_batch_of_the_same_name() -> None:
     )
     body = f"{start} s = Concat <axis=0> (n, flat) r = Reshape (h, s) f = Shape (h) t = Reshape (r, f)"
     check(net(body, f"{numbers}, int64[1] flat = {{315}}", x=x, opset=13), FREE)
+
+
+def test_sizes_of_the_run_are_copied_where_allowzero_was_set() -> None:
+    """As PyTorch's newer exporter writes views of a free batch: zeros that stand in for it must be read as copies."""
+    body = """n = Shape <end=1> (x) q = Shape <start=3> (x) s = Concat <axis=0> (n, five, minus, q)
+    t = Reshape <allowzero=1> (h, s)"""
+    check(net(body, "int64[1] five = {5}, int64[1] minus = {-1}", x="float[N, 3, H, W] x", opset=18), FREE)

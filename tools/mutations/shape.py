@@ -7,6 +7,7 @@ MUTANTS = [
     ("reshape", "n.tie(product(x), product(out))", "n.tie(product(x[::-1]), product(out))"),
     ("reshape", "inputs = {1: restated} if n.has(1) else {}", "inputs = {}"),
     ("reshape", "silent=n.tensor(0).silent", "silent=False"),
+    ("reshape", 'drop=("allowzero",)', "drop=()"),
     ("reshape", 'n.attr("allowzero", 0) and', "False and"),
     ("flatten", "product(x[:axis]), product(x[axis:])", "product(x[:axis][::-1]), product(x[axis:][::-1])"),
     ("flatten", "silent=n.tensor(0).silent", "silent=False"),
