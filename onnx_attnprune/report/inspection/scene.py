@@ -7,8 +7,9 @@ before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from onnx_attnprune.axes import ids_of
 from onnx_attnprune.graph import Node
@@ -76,7 +77,7 @@ class _Drawing:
         graph = self.analysis.graph
         self.outputs = [o.name for o in graph.outputs]
         self.group_of = {g.var.id: k for k, g in enumerate(self.analysis.groups)}
-        self.reading = {id(n): tuple(_reads(n)) for n in graph.nodes}
+        self.reading = _readings(graph.nodes)
         self.mixing = {id(n) for n, effect in self.analysis.effects if effect.macs}  # they make channels of others
         self.nodes = list(self._shown(graph.nodes))
         self.readers: dict[str, int] = dict.fromkeys(self.outputs, 1)
@@ -164,6 +165,42 @@ class _Drawing:
             for i in ids_of(self.analysis.space.find(axis))
         ]
         return tuple(sorted({self.group_of[i] for i in ids if i in self.group_of}))
+
+
+def _readings(nodes: Sequence[Node]) -> dict[int, tuple[str, ...]]:
+    """What each node is drawn to read, by the node's `id`.
+
+    What a body is handed by its Loop or Scan is read where it comes from. A Concat of all that an earlier one joins,
+    and more, reads that one's result and the rest: a dense block is a chain then, not a wire from each layer to each.
+    """
+    outside = {value.name: name for n in nodes for body in n.subgraphs for value, name in _handed(n, body)}
+    found: dict[int, tuple[str, ...]] = {}
+    joined: list[tuple[int, frozenset[str], str]] = []  # axis, parts, result
+    for node in nodes:
+        read = tuple(dict.fromkeys(_origin(name, outside) for name in _reads(node)))
+        if node.op == "Concat" and not node.domain:
+            axis, parts = int(node.attr("axis", 0)), frozenset(read)
+            within = [(p, result) for at, p, result in joined if at == axis and p < parts]
+            if within:
+                most, result = max(within, key=lambda item: len(item[0]))
+                read = (result, *(name for name in read if name not in most))
+            if len(parts) > 1:
+                joined.append((axis, parts, node.outputs[0]))
+        found[id(node)] = read
+    return found
+
+
+def _handed(node: Node, body: Any) -> Iterator[tuple[Any, str]]:
+    """The inputs of a body with the operands that they begin as; the turn of a Loop has none."""
+    for place, (value, name) in enumerate(zip(body.input, node.inputs, strict=False)):
+        if name and not (node.op == "Loop" and place < 2):
+            yield value, name
+
+
+def _origin(name: str, outside: Mapping[str, str]) -> str:
+    while name in outside:
+        name = outside[name]
+    return name
 
 
 def _reads(node: Node) -> Iterator[str]:

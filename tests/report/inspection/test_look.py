@@ -186,3 +186,46 @@ def test_sizes_and_what_no_input_reaches_are_left_out() -> None:
     shown = scene(analysis, found)
     assert [box.ops for box in shown.boxes] == [("MatMul", "Add", "Add", "Reshape"), ("input",), ("output",)]
     assert np.array([(w.source, w.target) for w in shown.wires]).tolist() == [[1, 0], [0, 2]]
+
+
+def test_a_dense_block_is_a_chain() -> None:
+    """A concat of all that an earlier one joins, and more, is drawn to read that one's result."""
+    text = """g (float[N,3,5,4] x) => (float[N,2,5,4] y)
+    <float[4,3,1,1] w, float[5,4,1,1] a, float[6,9,1,1] b, float[7,15,1,1] c, float[2,22,1,1] d>
+    { p = Conv (x, w) q = Conv (p, a) j = Concat <axis = 1> (p, q) r = Conv (j, b) k = Concat <axis = 1> (p, q, r)
+      s = Conv (k, c) l = Concat <axis = 1> (p, q, r, s) y = Conv (l, d) }"""
+    shown = scene(*looked(parse(text)))
+    named = {box.name: place for place, box in enumerate(shown.boxes)}
+    into = {name: {w.source for w in shown.wires if w.target == named[name]} for name in ("j", "k", "l")}
+    assert into == {
+        "j": {named["p"], named["q"]}, "k": {named["j"], named["r"]}, "l": {named["k"], named["s"]}
+    }  # fmt: skip  # two lines
+
+
+def test_concats_along_other_axes_are_not_joined() -> None:
+    text = """g (float[N,3,5,4] x) => (float[N,2,15,4] y)
+    <float[4,3,1,1] w, float[4,4,1,1] a, float[4,8,1,1] b, float[2,4,1,1] d>
+    { p = Conv (x, w) q = Conv (p, a) j = Concat <axis = 1> (p, q) r = Conv (j, b) k = Concat <axis = 2> (p, q, r)
+      y = Conv (k, d) }"""
+    shown = scene(*looked(parse(text)))
+    named = {box.name: place for place, box in enumerate(shown.boxes)}
+    assert {w.source for w in shown.wires if w.target == named["k"]} == {named[n] for n in ("p", "q", "r")}
+
+
+def test_what_a_body_is_handed_is_wired_to_where_it_comes_from() -> None:
+    text = """g (float[N,6,3] x) => (float[N,6,2] y) <float[3,4] w, float[4,4] v, float[4,2] u, int64 turns = {2}>
+    { h = MatMul (x, w)
+      l = Loop (turns, "", h) <body = b (int64 i, bool go, float[P,Q,R] state) => (bool on, float[P,Q,R] next)
+          { m = MatMul (state, v) next = Tanh (m) on = Identity (go) }>
+      t = Transpose <perm = [1, 0, 2]> (l)
+      all = Scan <num_scan_inputs = 1, body = s (float[K,R] one) => (float[K,R] out) { out = Relu (one) }> (t)
+      z = Transpose <perm = [1, 0, 2]> (all) y = MatMul (z, u) }"""
+    shown = scene(*looked(parse(text)))
+    named = {box.name: place for place, box in enumerate(shown.boxes)}
+    wires = {(w.source, w.target) for w in shown.wires}
+    assert {
+        (named["h"], named["m"]),
+        (named["m"], named["l"]),
+        (named["l"], named["out"]),
+    } <= wires  # l and t are one box
+    assert shown.boxes[named["m"]].groups == shown.boxes[named["h"]].groups != ()
