@@ -7,12 +7,27 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx_attnprune import surgery
 from onnx_attnprune.axes import Pick, leaves
 from onnx_attnprune.errors import ModelError
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import alive_of, analyze
 from onnx_attnprune.ops.reduce import RMS
-from tests.oracle import IMAGE, analyzed, assert_kept, check, default_shapes, kept, net, parse, told
+from tests.oracle import (
+    IMAGE,
+    Runner,
+    analyzed,
+    assert_kept,
+    check,
+    default_shapes,
+    distance,
+    kept,
+    net,
+    parse,
+    random_masks,
+    told,
+    weight,
+)  # fmt: skip  # a list of names
 
 Y4 = "float[A, B, C, D] y"
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
@@ -175,11 +190,18 @@ def test_channels_of_a_size_that_only_the_run_knows() -> None:
 
 
 def test_an_input_of_unknown_rank() -> None:
-    """Each operator refuses until a shape is known again."""
+    """Each operator refuses until a shape is known again, with the reason; or the caller says what it is."""
     model = net("t = Relu (h)")
     model.graph.input[0].type.tensor_type.ClearField("shape")
     analysis = analyze(Graph(model))
     assert not analysis.groups
+    assert_kept(analysis, "w0", 0, "Conv", "the shape of 'x' is not known")
+    analysis = analyzed(model, FREE, {"x": (2, 3, 9, 7)})  # not `check`: onnx.checker demands that inputs have a shape
+    runner, feeds = Runner(model), {"x": np.random.default_rng(0).standard_normal((2, 3, 9, 7)).astype(np.float32)}
+    alive = random_masks(analysis, 1)
+    pruned, masked = surgery.prune(analysis, alive), surgery.mask(analysis, alive)
+    assert weight(pruned) < weight(model)
+    assert distance(runner.run(masked, feeds), runner.run(pruned, feeds)) < 1e-5
 
 
 def test_four_bits() -> None:

@@ -148,7 +148,9 @@ def _check_override(spec: InputSpec, shape: Shape, bound: dict[str, int]) -> Non
 
 def _default_shape(spec: InputSpec, bound: dict[str, int]) -> Shape:
     if spec.shape is None:
-        raise SettingsError(f"the model does not state the shape of input {spec.name}; give it one")
+        raise SettingsError(
+            f"the model does not state the shape of input {spec.name}: give it one (--shape {spec.name}=1x3x64x64)"
+        )
     usual = _usual_sizes(spec.shape)
     sizes = []
     for stated, size in zip(spec.shape, usual, strict=True):

@@ -1,8 +1,10 @@
 """Runs the rules over a graph: channel groups, and the reason for every axis that is kept."""
 
+from onnx_attnprune.grouping.inputs import GRAPH_INPUT, UNSEEN
 from onnx_attnprune.grouping.model import Analysis, Group, Kept, Member, Slot, alive_of
-from onnx_attnprune.grouping.run import GRAPH_INPUT, GRAPH_OUTPUT, UNSEEN, analyze
+from onnx_attnprune.grouping.run import GRAPH_OUTPUT, NO_RULE, analyze
 
 __all__ = [
-    "GRAPH_INPUT", "GRAPH_OUTPUT", "UNSEEN", "Analysis", "Group", "Kept", "Member", "Slot", "alive_of", "analyze",
+    "GRAPH_INPUT", "GRAPH_OUTPUT", "NO_RULE", "UNSEEN", "Analysis", "Group", "Kept", "Member", "Slot", "alive_of",
+    "analyze",
 ]  # fmt: skip  # a list of names

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from onnx_attnprune.axes import Axis, Reason, Space, Var
+from onnx_attnprune.axes import Axis, Reason, Space
 from onnx_attnprune.errors import AxisError, ModelError
 from onnx_attnprune.graph import Constant, Graph, Node, Signature, TensorProto, infer_outputs
 from onnx_attnprune.grouping.alike import tie_alike
 from onnx_attnprune.grouping.findings import Findings
+from onnx_attnprune.grouping.inputs import UNSEEN, inputs_of
 from onnx_attnprune.grouping.model import Analysis, Slot
 from onnx_attnprune.ops import ENTRIES, FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
 from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
@@ -18,16 +19,15 @@ INTEGERS = {6, 7, 9, 12, 13}  # those that sizes come in; 8 and 16 bits hold qua
 MOVING = {"Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 PACKED = {21, 22, 23, 25, 26}  # types of 4 and 2 bits: channels share a byte
 ZEROLESS = 24  # float8e8m0, a power of two
-UNSEEN = 97  # a stand-in for a size that nothing states
-GRAPH_INPUT, GRAPH_OUTPUT = "graph input", "graph output"
+GRAPH_OUTPUT, NO_RULE = "graph output", "no rule for"
 
 
 def analyze(graph: Graph, shapes: Mapping[str, Sequence[int]] | None = None, alike: Collection[str] = ()) -> Analysis:
     """Channel groups of a graph, and what is kept and why.
 
     `shapes`: a size for every free dimension of the graph inputs, by input name (stand-ins where left out; sizes that
-    the file leaves open never become channels). `alike`: operators whose results, where they have one shape, keep one.
-    Raises ModelError for a graph that is not in order.
+    the file leaves open never become channels), and so the rank where the file leaves that open. `alike`: operators
+    whose results, where they have one shape, keep one. Raises ModelError for a graph that is not in order.
     """
     return _Run(graph, shapes or {}, alike).analysis()
 
@@ -37,7 +37,7 @@ class _Run:
 
     def __init__(self, graph: Graph, shapes: Mapping[str, Sequence[int]], alike: Collection[str]) -> None:
         self.graph, self.space, self.alike = graph, Space(), alike
-        self.known: dict[str, Tensor] = {}
+        self.known: dict[str, Tensor] = dict(inputs_of(graph.inputs, self.space, shapes))
         self.values: dict[str, Values | None] = {}
         self.slots: list[Slot] = []
         self.slot_of: dict[tuple[int, int], Tensor] = {}
@@ -46,24 +46,6 @@ class _Run:
         self.effects: list[tuple[Node, Effect]] = []
         self.frozen: list[tuple[Node, int]] = []
         self.refused: list[tuple[Node, Reason]] = []
-        self._read_inputs(shapes)
-
-    def _read_inputs(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        named: dict[str, Var] = {}
-        for signature in self.graph.inputs:
-            reason = Reason(GRAPH_INPUT, signature.name)
-            if signature.dims is None:
-                self.known[signature.name] = Tensor(None, signature.dtype)
-                continue
-            sizes = shapes.get(signature.name, [d if isinstance(d, int) else UNSEEN for d in signature.dims])
-            axes = []
-            for size, dim in zip(sizes, signature.dims, strict=True):
-                late = not isinstance(dim, int)
-                if isinstance(dim, str):
-                    axes.append(named.setdefault(dim, self.space.var(size, reason, dynamic=True)))
-                else:
-                    axes.append(self.space.var(size, reason, dynamic=late))
-            self.known[signature.name] = Tensor(tuple(axes), signature.dtype, silent=True)
 
     # ---------------------------------------------------------------- operands of a rule
     def tensor(self, node: Node, place: int) -> Tensor | None:
@@ -206,7 +188,7 @@ class _Run:
     def _apply(self, node: Node) -> None:
         entry = RULES.get((node.domain, node.op))
         if entry is None:
-            self._refuse(node, f"no rule for {node.domain + '.' if node.domain else ''}{node.op}")
+            self._refuse(node, f"{NO_RULE} {node.domain + '.' if node.domain else ''}{node.op}")
             return
         try:
             effect = entry.rule(View(node, self.graph.opsets.get(node.domain, self.graph.opset), self))

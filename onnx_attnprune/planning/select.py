@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from onnx_attnprune.axes import Axis, leaves
 from onnx_attnprune.errors import NothingToPruneError
-from onnx_attnprune.grouping import Analysis, alive_of
+from onnx_attnprune.grouping import NO_RULE, Analysis, alive_of
 from onnx_attnprune.planning.candidates import Candidate, candidates, granule
 from onnx_attnprune.planning.counts import Quota, kept_counts
 from onnx_attnprune.planning.settings import Settings
@@ -162,10 +162,17 @@ def _axes(analysis: Analysis) -> Iterator[Axis]:
 
 
 def _biggest_obstacle(analysis: Analysis) -> str:
-    if not analysis.kept:
+    # Behind an operator without a rule nothing is known, so that most other reasons only follow from it.
+    unruled = [(node, reason.why) for node, reason in analysis.refused if reason.why.startswith(NO_RULE)]
+    if unruled:
+        node, why = unruled[0]
+        told = f"; for one, {why} ({node.name or node.outputs[0]})"
+    elif analysis.kept:
+        first = max(analysis.kept, key=lambda k: k.size)
+        told = f"; for one, {first.tensor} (axis {first.axis}, {first.size} channels): {first.why}"
+    else:
         return ""
-    first = max(analysis.kept, key=lambda k: k.size)
-    return f"; for one, {first.tensor} (axis {first.axis}, {first.size} channels): {first.why}"
+    return f"{told}; `onnx-attnprune inspect` says what would help"
 
 
 def _nothing(found: Sequence[Candidate], settings: Settings) -> str:

@@ -170,3 +170,12 @@ def test_notes_say_what_is_spared() -> None:
     assert choose(analysis, Settings(include=("w",))).notes == ()
     with pytest.raises(NothingToPruneError, match="no group to prune; left whole, since an RMS norm"):
         choose(analysis, Settings(exclude=("a",)))
+
+
+def test_an_operator_without_a_rule_is_the_reason_of_all_others() -> None:
+    """What it makes has no known shape, so that a larger layer behind it is kept for that."""
+    model = cnn()
+    model.graph.node[0].domain = "com.microsoft.nchwc"
+    model.graph.node[0].name = "first"
+    with pytest.raises(NothingToPruneError, match=r"for one, no rule for com.microsoft.nchwc.Conv \(first\); `onnx-"):
+        choose(analyze(Graph(model)), Settings())

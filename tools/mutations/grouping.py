@@ -10,7 +10,8 @@ TESTS = [
 ]
 
 MUTANTS = [
-    ("_read_inputs", "self.space.var(size, reason, dynamic=late)", "self.space.var(size, None, dynamic=late)"),
+    ("inputs_of", "space.var(size, reason, dynamic=dim is None)", "space.var(size, None, dynamic=dim is None)"),
+    ("inputs_of", "stated = [None] * len(sizes)", "stated = sizes"),
     ("tensor", "if constant.dtype in PACKED:", "if False:"),
     ("tensor", "key = (node.index, place)", "key = (name, 0)"),
     ("analysis", "self.space.keep(axis, Reason(GRAPH_OUTPUT, signature.name))", "pass"),

@@ -9,7 +9,8 @@ FLOAT_FIRST = "prune the float model, then quantise the result"
 
 # (words of the reason, operator or "" for any, what would help)
 _HINTS = (
-    ("no rule for com.microsoft.nchwc", "", UNOPTIMISED),
+    ("no rule for com.microsoft.nchwc", "", f"{UNOPTIMISED}: these nodes are for one processor, made at ONNX Runtime's "
+                                            "level ORT_ENABLE_ALL; what ORT_ENABLE_EXTENDED writes can be pruned"),
     ("no rule for com.microsoft", "", f"{UNOPTIMISED}; or write a rule (onnx_attnprune/ops, one function)"),
     ("no rule for", "", "write a rule for it (onnx_attnprune/ops, one function), or export without this operator"),
     ("a position", "", "places in space, time or a sentence are no channels"),
