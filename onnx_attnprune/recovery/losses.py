@@ -122,11 +122,15 @@ class Probe:
                 yield count, self._error(removed, moments)
 
     def _error(self, removed: Mapping[int, Sequence[int]], moments: AllMoments) -> float:
-        """Mean squared error over variance, of the output that is furthest off, after the repair."""
+        """The error after the repair of what reads the group."""
         alive = alive_of(self._analysis.groups, removed)
-        jobs, _ = jobs_of(self._analysis, alive)
+        jobs = [job for job in jobs_of(self._analysis, alive)[0] if job.view in moments]
         pruned = surgery.prune(self._analysis, alive)
         mend(self._analysis, alive, pruned, jobs, moments, ridge_for(self._calibration))
+        return self.error_of(pruned)
+
+    def error_of(self, pruned: ModelProto) -> float:
+        """Mean squared error over variance, of the output of a model that is furthest off."""
         errors = [_relative(a, b) for a, b in zip(self._outputs, self._run(pruned), strict=True)]
         return max(errors, default=1.0)
 
