@@ -12,6 +12,7 @@ from onnx_attnprune.cli.completion import completion
 from onnx_attnprune.cli.config import add_config
 from onnx_attnprune.cli.inspect import inspect
 from onnx_attnprune.cli.options import COMMANDS
+from onnx_attnprune.cli.sensitivity import sensitivity
 
 
 class Commands(click.Group):
@@ -47,5 +48,6 @@ main = Commands(
     prune,
     inspect,
     bench,
+    sensitivity,
     completion,
 )

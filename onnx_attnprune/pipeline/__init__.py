@@ -5,5 +5,9 @@ from onnx_attnprune.pipeline.choice import make_plan, plan_text
 from onnx_attnprune.pipeline.inspect import inspect_file
 from onnx_attnprune.pipeline.request import Request
 from onnx_attnprune.pipeline.run import prune_file
+from onnx_attnprune.pipeline.sensitivity import SensitivityRequest, sensitivity_file
 
-__all__ = ["BenchRequest", "Request", "bench_files", "failure", "inspect_file", "make_plan", "plan_text", "prune_file"]
+__all__ = [
+    "BenchRequest", "Request", "SensitivityRequest", "bench_files", "failure", "inspect_file", "make_plan", "plan_text",
+    "prune_file", "sensitivity_file",
+]  # fmt: skip  # a list of names

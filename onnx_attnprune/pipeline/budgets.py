@@ -80,9 +80,13 @@ class Budgets:
         """What removal costs in each group, on calibration samples."""
         normalized = self.scores.normalized
         order = {k: np.argsort(s, kind="stable") for k, s in normalized.items()}
+        return Losses(normalized, losses_of(self.analysis, order, self.calibration, self.probed, self.tell))
+
+    @property
+    def probed(self) -> int:
+        """How many samples measure what the removal from each group does to the outputs."""
         macs = max(self.analysis.macs(self.single) * len(self.analysis.groups), 1)
-        samples = min(max(PROBED_MACS // macs, FEWEST), MOST)
-        return Losses(normalized, losses_of(self.analysis, order, self.calibration, samples, self.tell))
+        return min(max(PROBED_MACS // macs, FEWEST), MOST)
 
     # ---------------------------------------------------------------- paths
     def path(self, settings: Settings, cost: str, target: float) -> Path:

@@ -41,6 +41,9 @@ def candidates(analysis: Analysis, settings: Settings) -> list[Candidate]:
     own: dict[int, float] = {}
     for pattern, ratio in settings.layer_ratios:
         own.update(dict.fromkeys(matching(pattern, groups, "--layer-ratio"), ratio))
+    # A group's own name means that group, though it may also be the name of a tensor that another group lies in.
+    by_name = dict(settings.layer_ratios)
+    own.update({g.id: by_name[g.name] for g in groups if g.name in by_name})
     base = settings.ratio or 0.0
     shares = _shares(analysis, {g.id: own.get(g.id, base) for g in groups}, settings, allowed)
     return [

@@ -104,11 +104,16 @@ def _energies(w: Array, covariance: Array) -> Array:
 
 # ---------------------------------------------------------------- what arrives at the outputs
 class Probe:
-    """Runs networks on a few samples and compares their outputs with those of the unpruned one."""
+    """Runs networks on a few samples and compares their outputs with those of the unpruned one.
+
+    samples: how many it took.
+    """
 
     def __init__(self, analysis: Analysis, calibration: Calibration, samples: int) -> None:
         self._analysis, self._calibration = analysis, calibration
-        self._runs = calibration.runs[: max(1, samples // _batch(calibration.runs[0]))]
+        batch = _batch(calibration.runs[0])
+        self._runs = calibration.runs[: max(1, samples // batch)]
+        self.samples = batch * len(self._runs)
         self._outputs = self._run(analysis.graph.model)
 
     def errors(

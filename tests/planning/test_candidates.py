@@ -82,3 +82,15 @@ def test_auto_takes_heads_where_their_width_may_not_go() -> None:
     (wide,) = (g.name for g in analysis.groups if g.size == 20)
     found = candidates(analysis, Settings(ratio=0.15, exclude=(wide,)))
     assert [(c.group.size, c.ratio) for c in found] == [(3, 0.15)]
+
+
+def test_a_ratio_for_a_group_by_its_own_name_is_for_that_group_alone() -> None:
+    text = """g (float[N, 3] x) => (float[N, 4] y) <float[3, 10] a, float[10, 20] b, float[20, 4] c>
+    { h = MatMul (x, a)  i = Relu (h)  j = MatMul (i, b)  k = Relu (j)  y = MatMul (k, c) }"""
+    analysis = analyze(Graph(parse(text)))
+    assert [g.name for g in analysis.groups] == ["a", "b"]  # of which the first lies in b too
+    for pairs in ((("a", 0.1), ("b", 0.6)), (("b", 0.6), ("a", 0.1))):
+        found = candidates(analysis, Settings(layer_ratios=pairs))
+        assert [(c.group.name, c.ratio) for c in found] == [("a", 0.1), ("b", 0.6)]
+    found = candidates(analysis, Settings(ratio=0.3, layer_ratios=(("b", 0.6),)))
+    assert [c.ratio for c in found] == [0.6, 0.6]  # a pattern for whatever lies in b

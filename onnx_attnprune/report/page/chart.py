@@ -135,6 +135,13 @@ def _histogram() -> Spec:
     return found
 
 
+def standalone(spec: Spec) -> str:
+    """A drawing in black on white that is a file of its own, as SVG text."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg({"$schema": _SCHEMA, "background": "white", "padding": 10, **spec}))
+
+
 def _draw(spec: Spec) -> str:
     import vl_convert
 
