@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnx_attnprune.cli.failing import errors_told, printing
-from onnx_attnprune.cli.options import DEBUG, FILE, PROVIDERS, SHAPE, Listed, Number, Positive, shapes_of
+from onnx_attnprune.cli.options import DEBUG, FILE, PROVIDERS, SHAPE, shapes_of
+from onnx_attnprune.cli.types import Listed, Number, Positive
 
 if TYPE_CHECKING:
     from onnx_attnprune.report.bench import Bench

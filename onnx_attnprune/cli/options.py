@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from onnx_attnprune.cli.dataoptions import CALIBRATE, DATA, EVAL, METRIC, PREPROCESS
+from onnx_attnprune.cli.types import Multiple, Number, Pair, Sizes
 from onnx_attnprune.errors import SettingsError
 
 # The names of registries, written out so that --help need not import them; a test holds them equal.
@@ -54,88 +55,6 @@ Exit codes (the output is written with 0 only):
 EPILOG = f"{_EXAMPLES}\n{DATA}\n{_COMMANDS}\n{_EXIT_CODES}"
 
 
-class Number(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
-    """A number; nan and infinity are refused by the settings, with their reason."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{value!r} is no number", param, ctx)
-
-
-class _Pair(click.ParamType):  # type: ignore[type-arg]  # as above
-    """PATTERN=R."""
-
-    name = "PATTERN=R"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        if isinstance(value, tuple):
-            return value
-        pattern, _, ratio = str(value).rpartition("=")
-        try:
-            number = float(ratio)
-        except ValueError:
-            number = None
-        if not pattern or number is None:
-            self.fail(f"{value!r} is not of the form PATTERN=R", param, ctx)
-        return pattern, number
-
-
-class _Shape(click.ParamType):  # type: ignore[type-arg]  # as above
-    """NAME=1x3x224x224."""
-
-    name = "NAME=AxBxC"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, tuple[int, ...]]:
-        if isinstance(value, tuple):
-            return value
-        name, _, sizes = str(value).rpartition("=")
-        if not name or not all(s.isdecimal() for s in sizes.split("x")):
-            self.fail(f"{value!r} is not of the form NAME=1x3x224x224", param, ctx)
-        return name, tuple(int(s) for s in sizes.split("x"))
-
-
-class _Multiple(click.ParamType):  # type: ignore[type-arg]  # as above
-    """A positive integer, or auto (None)."""
-
-    name = "N|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value is None or value == "auto":
-            return None
-        if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither a positive number nor auto", param, ctx)
-        return int(value)
-
-
-class Positive(click.ParamType):  # type: ignore[type-arg]  # as above
-    """A positive integer."""
-
-    name = "N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is no positive number", param, ctx)
-        return int(value)
-
-
-class Listed(click.ParamType):  # type: ignore[type-arg]  # as above
-    """Values of one type with commas between them."""
-
-    def __init__(self, kind: click.ParamType) -> None:  # type: ignore[type-arg]  # as above
-        self.kind, self.name = kind, f"{kind.name}[,...]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(self.kind.convert(part, param, ctx) for part in str(value).split(","))
-
-
 def _first_word(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """What a shell may complete the first word to: another command, or a file."""
     from onnx_attnprune.cli.commands import main  # which imports this file
@@ -148,7 +67,7 @@ FILE = click.Path(path_type=Path)
 SHAPE = click.option(
     "--shape",
     "shapes",
-    type=_Shape(),
+    type=Sizes(),
     multiple=True,
     metavar="NAME=AxBxC",
     help="Sizes for an input with free dimensions; repeatable.",
@@ -218,7 +137,7 @@ _DECORATORS = (
     ),
     click.option(
         "--round-to",
-        type=_Multiple(),
+        type=Multiple(),
         default="auto",
         show_default=True,
         metavar="N|auto",
@@ -247,7 +166,7 @@ _DECORATORS = (
     click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave such groups whole; repeatable."),
     click.option(
         "--layer-ratio",
-        type=_Pair(),
+        type=Pair(),
         multiple=True,
         metavar="PATTERN=R",
         help="Another ratio for such groups (0: leave them whole); repeatable.",

@@ -11,7 +11,8 @@ import click
 
 from onnx_attnprune.cli.dataoptions import CALIBRATE, DATA, PREPROCESS
 from onnx_attnprune.cli.failing import errors_told, printing
-from onnx_attnprune.cli.options import CRITERIA, DEBUG, FILE, SHAPE, Number, shapes_of
+from onnx_attnprune.cli.options import CRITERIA, DEBUG, FILE, SHAPE, shapes_of
+from onnx_attnprune.cli.types import Number
 from onnx_attnprune.errors import SettingsError
 
 if TYPE_CHECKING:
