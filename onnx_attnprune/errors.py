@@ -11,6 +11,7 @@
     ├── PlanError                 6   a plan that does not belong to this model
     ├── OutputError               7   the output can't be written
     ├── SelfCheckError            8   the pruned model is not what it must be; nothing was written
+    │   └── VerificationError     8   a check of `verify` failed
     └── ProviderError             9   an execution provider that this build of ONNX Runtime lacks
 
 Code 2 is also what click uses for a malformed command line; 0 is success; 70 is a defect of the tool itself (`--debug`
@@ -78,6 +79,10 @@ class SelfCheckError(AttnPruneError):
     """The pruned model failed its own check; no output was written."""
 
     exit_code = 8
+
+
+class VerificationError(SelfCheckError):
+    """A pruned model failed a check of `verify`; the report says which."""
 
 
 class ProviderError(AttnPruneError):

@@ -57,7 +57,7 @@ def test_help_fits_and_tells_every_exit_code(width: int) -> None:
     assert all(len(line) <= width for line in text.splitlines())
     for line in (
         "   0  done\n",
-        "   8  the self-check failed\n",
+        "   8  the self-check failed (of verify: a check)\n",
         " 130  interrupted\n",
         "  onnx-attnprune in.onnx --dry-run",
     ):

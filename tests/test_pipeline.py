@@ -176,7 +176,7 @@ def test_a_free_batch_that_is_not_free(tmp_path: Path) -> None:
 
 
 def test_a_heavy_model_is_checked_on_one_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnx_attnprune.pipeline.run.HEAVY", 1000)
+    monkeypatch.setattr("onnx_attnprune.pipeline.cut.HEAVY", 1000)
     report = prune(cnn(), tmp_path)
     assert report.self_check is not None
     assert report.self_check.inputs == "random inputs (1x3x12x10)"

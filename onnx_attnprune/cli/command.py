@@ -10,8 +10,9 @@ import click
 
 from onnx_attnprune import __version__
 from onnx_attnprune.cli.config import drop_other_amounts
+from onnx_attnprune.cli.epilog import EPILOG
 from onnx_attnprune.cli.failing import errors_told, printing
-from onnx_attnprune.cli.options import AMOUNTS, BUDGETS, DECIDED, EPILOG, SAMPLED, shapes_of, with_options
+from onnx_attnprune.cli.options import AMOUNTS, BUDGETS, DECIDED, SAMPLED, shapes_of, with_options
 from onnx_attnprune.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from onnx_attnprune.cli.bench import bench
 from onnx_attnprune.cli.command import prune
 from onnx_attnprune.cli.completion import completion
 from onnx_attnprune.cli.config import add_config
+from onnx_attnprune.cli.epilog import COMMANDS
 from onnx_attnprune.cli.inspect import inspect
-from onnx_attnprune.cli.options import COMMANDS
 from onnx_attnprune.cli.sensitivity import sensitivity
+from onnx_attnprune.cli.verify import verify
 
 
 class Commands(click.Group):
@@ -47,6 +48,7 @@ main = Commands(
     "onnx-attnprune",
     prune,
     inspect,
+    verify,
     bench,
     sensitivity,
     completion,

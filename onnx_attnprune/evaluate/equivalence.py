@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_attnprune.evaluate.classification import class_scores
 from onnx_attnprune.evaluate.feeds import is_float
 
 Array = NDArray[Any]
@@ -36,8 +37,9 @@ class Difference:
     `max_abs` is the largest |a - b|, `max_rel` that over the largest |a|, `cosine` the similarity of the flattened
     arrays, `sqnr_db` the energy of a over that of a - b in decibels (inf where they are equal). For integers and
     booleans `max_rel` is the share of values that differ. `top1_agreement` is the share of rows with the same largest
-    score, for float outputs [n, classes] only. What can't be compared (another shape or type, a missing output, new
-    nan or inf) has `max_abs` and `max_rel` inf, `cosine` 0 and `sqnr_db` -inf. `dtype` is the reference's.
+    score, for float outputs [n, classes] only (axes of size 1 left out). What can't be compared (another shape or type,
+    a missing output, new nan or inf) has `max_abs` and `max_rel` inf, `cosine` 0 and `sqnr_db` -inf. `dtype` is the
+    reference's.
     """
 
     output: str
@@ -83,7 +85,8 @@ def _difference(name: str, reference: Array, got: Array | None) -> Difference:
     finite = np.isfinite(a)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(b[finite]).all():
         return incomparable
-    agreement = _top1(a, b) if a.ndim == 2 and a.shape[1] > 1 and len(a) else None
+    scores = [class_scores(array) for array in (reference, got)]
+    agreement = None if scores[0] is None or scores[1] is None or not len(a) else _top1(scores[0], scores[1])
     a, b = a[finite], b[finite]
     with np.errstate(over="ignore"):  # the difference of two large float64 may be inf, and then it is
         max_abs = _largest(a - b)

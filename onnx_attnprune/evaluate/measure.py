@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from onnx_attnprune.errors import ModelError
 from onnx_attnprune.evaluate.data import Dataset, fixed_batch, rows
-from onnx_attnprune.evaluate.equivalence import Difference, compare
+from onnx_attnprune.evaluate.drift import Drift, drift_at, drift_on
 from onnx_attnprune.evaluate.feeds import InputSpec, Shape, random_feeds, shapes_text
 from onnx_attnprune.evaluate.latency import Latency, measure_pair
 from onnx_attnprune.evaluate.metrics import Figures, evaluate
@@ -37,15 +37,6 @@ class Speed:
     after: Latency
     speedup: float
     shapes: Mapping[str, Shape]
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """How far the outputs of the result are from those of the unpruned model, on `samples` rows of `inputs`."""
-
-    inputs: str
-    samples: int
-    outputs: tuple[Difference, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +121,11 @@ def _evaluate(session: Session, given: Given, setup: Setup) -> Figures:
 def _drift(before: Session, after: Session, given: Given, setup: Setup) -> Drift:
     if given.data is None:
         feeds = random_feeds(given.specs, given.shapes, 1, given.limits)
-        samples = next((shape[0] for shape in given.shapes.values() if shape), 1)
-        inputs = f"random inputs ({shapes_text(given.shapes)})"
-    else:
-        samples = fixed_batch(given.specs) or min(BATCH, given.data.size)
-        feeds = {name: rows(array, samples) for name, array in given.data.feeds.items()}
-        inputs = f"{samples} samples of {given.data.name}"
-    if setup.in_float32:
-        feeds = {name: in_float32_too(array) for name, array in feeds.items()}
-    reference = before.run(feeds)
-    return Drift(inputs, samples, compare(list(reference), reference, after.run(feeds)))
+        if setup.in_float32:
+            feeds = {name: in_float32_too(array) for name, array in feeds.items()}
+        return drift_at(before, after, feeds, f"random inputs ({shapes_text(given.shapes)})")
+    data = given.data.part(slice(None, BATCH))
+    return drift_on(before, after, data.in_float32() if setup.in_float32 else data, BATCH, fixed_batch(given.specs))
 
 
 def _speed(before: Session, after: Session, given: Given, setup: Setup) -> Speed:

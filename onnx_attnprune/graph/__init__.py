@@ -14,6 +14,7 @@ from onnx_attnprune.graph.checking import (
     structural_fault,
     with_even_scales,
 )
+from onnx_attnprune.graph.comparing import BEHIND, Altered, Mismatch, altered_operands, opset_change, unsound_weights
 from onnx_attnprune.graph.editing import (
     add_initializer,
     drop_initializer,
@@ -46,11 +47,14 @@ from onnx_attnprune.graph.reading import external_files, in_order, inline_functi
 from onnx_attnprune.graph.writing import check_writable, pieces, serialized, write_bytes, write_model
 
 __all__ = [
+    "BEHIND",
     "DEFAULT_DOMAINS",
+    "Altered",
     "Constant",
     "FreshNames",
     "Graph",
     "GraphProto",
+    "Mismatch",
     "ModelProto",
     "Node",
     "NodeProto",
@@ -59,6 +63,7 @@ __all__ = [
     "ValueInfoProto",
     "add_initializer",
     "all_tensors",
+    "altered_operands",
     "as_float32",
     "bodies_of",
     "check_writable",
@@ -80,6 +85,7 @@ __all__ = [
     "names_read",
     "new_node",
     "nodes_of",
+    "opset_change",
     "parameter_count",
     "parse_model",
     "pieces",
@@ -93,6 +99,7 @@ __all__ = [
     "stored_tensor",
     "structural_fault",
     "tensor_of",
+    "unsound_weights",
     "where_node",
     "with_even_scales",
     "with_outputs",

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
-from onnx_attnprune import surgery
 from onnx_attnprune.errors import FeedError, NothingToPruneError, PromiseError, SelfCheckError
-from onnx_attnprune.evaluate.data import rows
-from onnx_attnprune.evaluate.feeds import random_feeds, shapes_text
 from onnx_attnprune.evaluate.loading import path_of
 from onnx_attnprune.evaluate.measure import Given, Setup, accuracy_of, measure
 from onnx_attnprune.evaluate.metrics import Figures
-from onnx_attnprune.evaluate.selfcheck import SelfCheck, check_equivalence, check_structure
-from onnx_attnprune.graph import ModelProto, as_float32, float_type, index_limits, parameter_count, write_model
+from onnx_attnprune.graph import ModelProto, as_float32, index_limits, parameter_count, write_model
 from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
+from onnx_attnprune.pipeline.cut import check_shapes, cut
 from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.search import search
@@ -36,8 +29,6 @@ from onnx_attnprune.report import (
     report_text,
 )
 from onnx_attnprune.runtime import resolve_provider
-
-HEAVY = 5_000_000_000  # MACs of one sample, from which on the self-check runs on one sample only
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +104,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
     source, folder = read(request, clock), outputs.folder(output)
     try:
         work, source = _chosen(request, source, source.shapes, clock, folder)
-        pruned, check = _cut(source, work, clock, folder)
+        pruned, check = cut(source, work, clock, folder)
     except PromiseError:
         raise
     except (FeedError, NothingToPruneError):
@@ -121,10 +112,10 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
             raise
         # Some models state a free batch, but hold shapes that were computed for a single sample.
         work, source = _chosen(request, source, one_sample(source), clock, folder)
-        pruned, check = _cut(source, work, clock, folder)
+        pruned, check = cut(source, work, clock, folder)
     report = replace(_begin(request, work), self_check=check, search=work.search, timing=work.timing)
     given = Given(
-        source.specs, _check_shapes(work), work.sample, index_limits(work.analysis.graph), source.data,
+        source.specs, check_shapes(work), work.sample, index_limits(work.analysis.graph), source.data,
         source.metric,
     )  # fmt: skip  # two lines
     setup = Setup(request.provider, request.threads, request.latency_seconds, check.in_float32)
@@ -168,36 +159,6 @@ def _hold(request: Request, parameters: int, left: int, bytes_: int, size: int) 
             f"self-check: {shares[target[0]]:.4f} of the {target[0]} are left, more than {target[1]:g}; nothing was "
             "written (please report this)"
         )
-
-
-def _cut(source: Source, work: Work, clock: Clock, folder: Path) -> tuple[ModelProto, SelfCheck]:
-    with clock.stage("cut"):
-        pruned = surgery.prune(work.analysis, work.alive)
-    with clock.stage("self-check"):
-        check_structure(source.model, pruned)
-        feeds, told = _check_feeds(source, work)
-        try:
-            check = check_equivalence(
-                lambda: surgery.mask(work.analysis, work.alive), pruned, feeds, float_type(source.model), told, folder
-            )
-        except FeedError as error:
-            raise FeedError(f"{error} (fed with {told}; give sizes that it takes with --shape)") from None
-    return pruned, check
-
-
-def _check_feeds(source: Source, work: Work) -> tuple[Mapping[str, NDArray[Any]], str]:
-    """What the self-check runs on: the user's samples where there are any, else random inputs; and its name."""
-    shapes, given = _check_shapes(work), source.data or source.calibration
-    if given is None:
-        feeds = random_feeds(source.specs, shapes, 0, index_limits(work.analysis.graph))
-        return feeds, f"random inputs ({shapes_text(shapes)})"
-    taken = {name: rows(array, shapes[name][0]) for name, array in given.feeds.items()}
-    return taken, f"given samples ({shapes_text({name: array.shape for name, array in taken.items()})})"
-
-
-def _check_shapes(work: Work) -> Shapes:
-    heavy = work.analysis.macs(work.single) > HEAVY
-    return work.sample if heavy else work.shapes
 
 
 def _as_float32(original: ModelProto, result: ModelProto, folder: Path) -> tuple[Path, Path]:

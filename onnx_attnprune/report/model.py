@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from onnx_attnprune.evaluate.measure import Accuracy, Drift, Speed
+from onnx_attnprune.evaluate.drift import Drift
+from onnx_attnprune.evaluate.measure import Accuracy, Speed
 from onnx_attnprune.evaluate.selfcheck import SelfCheck
 
 FORMAT, VERSION = "onnx-attnprune/report", 1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from onnx_attnprune.evaluate.drift import Drift
 from onnx_attnprune.evaluate.equivalence import Difference
 from onnx_attnprune.evaluate.latency import Latency
-from onnx_attnprune.evaluate.measure import Drift, Speed
+from onnx_attnprune.evaluate.measure import Speed
 from onnx_attnprune.report.figures import Figure, accuracy_figures
 from onnx_attnprune.report.model import Change, Repair, Report, Search, Timing
 

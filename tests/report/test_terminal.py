@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from onnx_attnprune.evaluate.drift import Drift
 from onnx_attnprune.evaluate.equivalence import Difference
 from onnx_attnprune.evaluate.latency import Latency
-from onnx_attnprune.evaluate.measure import Accuracy, Drift, Speed
+from onnx_attnprune.evaluate.measure import Accuracy, Speed
 from onnx_attnprune.evaluate.metrics import Classification
 from onnx_attnprune.evaluate.selfcheck import SelfCheck
 from onnx_attnprune.report import Change, GroupRow, KeptRow, Repair, Report, Stage, advice, render

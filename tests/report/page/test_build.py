@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from onnx_attnprune.errors import SettingsError
+from onnx_attnprune.evaluate.drift import Drift
 from onnx_attnprune.evaluate.equivalence import Difference
-from onnx_attnprune.evaluate.measure import Drift
 from onnx_attnprune.report import (
     GroupRow,
     Histogram,

@@ -1,0 +1,35 @@
+"""What a repair may change, whichever it is: nothing but what consumers of removed channels add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onnx_attnprune.axes import BoolArray
+from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.consumers import Operands, consumers_of
+
+
+def within_reach(analysis: Analysis, alive: Mapping[int, BoolArray]) -> frozenset[str]:
+    """First outputs of the nodes whose stored operands a repair may give other numbers: the consumers of removed
+    channels, and sums that read their results."""
+    found: dict[str, None] = {}
+    for consumer in consumers_of(analysis, alive):
+        result = consumer.node.outputs[0]
+        found[result] = None
+        for reader, _ in analysis.graph.readers.get(result, ()):
+            if reader.op_type == "Add":
+                found[reader.output[0]] = None
+    return frozenset(found)
+
+
+def operand_sizes(analysis: Analysis, alive: Mapping[int, BoolArray]) -> dict[tuple[str, int], tuple[int, ...]]:
+    """The shape that a removal leaves of each operand, by the node's first output and the operand's place, where it is
+    known."""
+    operands, space = Operands(analysis), analysis.space
+    found = {}
+    for node in analysis.graph.nodes:
+        for place in range(len(node.inputs)):
+            axes = operands.axes(node, place)
+            if axes is not None and node.outputs:
+                found[node.outputs[0], place] = tuple(space.size(a, alive) for a in axes)
+    return found
