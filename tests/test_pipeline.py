@@ -197,7 +197,7 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
     assert report.accuracy is not None
     assert report.accuracy.before.n == 10
     assert report.drift is not None
-    assert report.drift.samples == 4
+    assert report.drift.samples == 10
 
 
 def test_inputs_that_the_model_does_not_take(tmp_path: Path) -> None:
