@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from onnx_attnprune.evaluate.classification import Classification
 from onnx_attnprune.report.model import Report
+from onnx_attnprune.scoring import SAMPLED
 
 SLOWER = 0.97  # a speed-up below this is no noise of a quiet machine
 COLLAPSED = 0.05  # points of top-1, as a share; of another figure, that share of it
 FAR = 0.9  # cosine of outputs below which they say something else
+MADE_UP, FITTED = "procedural", "least squares"  # in what a repair calls itself
 NOISY = 0.5  # spread of the latency, as a share of the median
 
 
@@ -60,8 +62,7 @@ def _drift(report: Report) -> Iterator[str]:
 
 
 def _gentler(report: Report) -> str:
-    unrepaired = report.repair is not None and report.repair.method == "none"
-    repair = "repair it with --recover, " if unrepaired else ""
+    repair = _repair(report)
     if report.settings.get("max_drop") is not None:
         return f"lower --max-drop, {repair}or train the result further"
     asked = ("threshold", "top_k", "target_macs", "target_params", "target_bytes", "target_latency")
@@ -69,3 +70,15 @@ def _gentler(report: Report) -> str:
     change = "raise" if given.startswith("target") else "lower"
     change = f"{change} --{given.replace('_', '-')}"
     return f"{change}, {repair}let --max-drop 0.01 find how much can go, or train the result further"
+
+
+def _repair(report: Report) -> str:
+    """What would make more of the repair, ending in a comma and a space."""
+    method = "" if report.repair is None else report.repair.method
+    if method == "none":
+        return "repair it with --recover, "
+    if MADE_UP in method:
+        return "give some 256 samples of your own with --calibrate, which choose channels and repair far better, "
+    if method.startswith(FITTED) and report.settings.get("criterion") not in (None, *SAMPLED):
+        return "leave the choice to --criterion obs, which measures best before a repair on samples, "
+    return ""

@@ -185,6 +185,11 @@ def test_warnings_say_what_to_do() -> None:
     assert advice(fallen) == (f"top-1 fell by 70.0 points: lower --ratio, {FIND}",)
     bare = replace(fallen, repair=Repair("none", 16, 0))
     assert advice(bare) == (f"top-1 fell by 70.0 points: lower --ratio, repair it with --recover, {FIND}",)
+    made_up = replace(fallen, repair=Repair("least squares on 256 procedural samples", 16, 16))
+    assert "lower --ratio, give some 256 samples of your own with --calibrate" in advice(made_up)[0]
+    own = replace(made_up, repair=Repair("least squares on 256 samples of a.npz", 16, 16))
+    assert advice(own) == advice(replace(own, settings={"criterion": "obs"})) == advice(fallen)
+    assert "leave the choice to --criterion obs" in advice(replace(own, settings={"criterion": "l2"}))[0]
     moved = replace(REPORT, accuracy=None, drift=Drift("noise", 2, (difference("a", 0.99), difference("b", 0.06))))
     (told,) = advice(moved)
     assert "(cosine 0.06): measure the accuracy with --eval, and lower --ratio" in told
