@@ -10,6 +10,7 @@ from onnx_attnprune.cli.bench import bench
 from onnx_attnprune.cli.command import prune
 from onnx_attnprune.cli.completion import completion
 from onnx_attnprune.cli.config import add_config
+from onnx_attnprune.cli.device import device
 from onnx_attnprune.cli.epilog import COMMANDS
 from onnx_attnprune.cli.inspect import inspect
 from onnx_attnprune.cli.sensitivity import sensitivity
@@ -50,6 +51,7 @@ main = Commands(
     inspect,
     verify,
     bench,
+    device,
     sensitivity,
     completion,
 )

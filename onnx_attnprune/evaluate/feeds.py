@@ -123,6 +123,11 @@ def with_batch(
     return changed
 
 
+def single_shapes(specs: Sequence[InputSpec], asked: Mapping[str, Shape]) -> dict[str, Shape]:
+    """As `concrete_shapes`, with a single sample where the batch is free. Raises SettingsError."""
+    return with_batch(specs, concrete_shapes(specs, asked), free_batches(specs, asked), 1)
+
+
 def shapes_text(shapes: Mapping[str, Shape]) -> str:
     """Shapes for people: "1x3x224x224", with names where there are several."""
     if len(shapes) == 1:
