@@ -6,6 +6,7 @@
     │   ├── AxisError             3   the sizes of a node's operands contradict each other
     │   └── FeedError             3   the model loads, but does not run on the inputs that it was fed
     ├── DataError                 4   evaluation or calibration data that does not fit the model
+    │   └── ReportError           4   a file that is no report, or reports on different models
     ├── NothingToPruneError       5   no channel group, or the settings leave every channel in place
     │   └── PromiseError          5   a budget or a largest drop that can't be kept
     ├── PlanError                 6   a plan that does not belong to this model
@@ -51,6 +52,10 @@ class DataError(AttnPruneError):
     """Evaluation or calibration data does not fit the model."""
 
     exit_code = 4
+
+
+class ReportError(DataError):
+    """A file is no report that can be read, or a report on another model than those it is compared with."""
 
 
 class NothingToPruneError(AttnPruneError):

@@ -8,6 +8,7 @@ import click
 
 from onnx_attnprune.cli.bench import bench
 from onnx_attnprune.cli.command import prune
+from onnx_attnprune.cli.compare import compare
 from onnx_attnprune.cli.completion import completion
 from onnx_attnprune.cli.config import add_config
 from onnx_attnprune.cli.device import device
@@ -52,6 +53,7 @@ main = Commands(
     verify,
     bench,
     device,
+    compare,
     sensitivity,
     completion,
 )
