@@ -22,7 +22,7 @@ Exit codes (the output is written with 0 only):
    1  an error without a code of its own
    2  options that make no sense, alone or together
    3  not a model that can be read, or that ONNX Runtime can run
-   4  data that does not fit the model (of compare: reports that do not fit together)
+   4  data that does not fit the model, reports that do not fit together
    5  nothing to prune, or the settings leave everything in place
    6  not a plan, or one of another model
    7  an output can't be written
