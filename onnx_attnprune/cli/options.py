@@ -21,10 +21,6 @@ DEPLOYS = ("nnapi",)
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
 BUDGETS = ("target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
 AMOUNTS = ("ratio", "threshold", "top_k", *BUDGETS)
-DECIDED = (
-    *AMOUNTS, "criterion", "scope", "steps", "round_to", "min_channels", "max_ratio", "include",
-    "exclude", "layer_ratio", "attention", "deploy", "seed",
-)  # fmt: skip  # the options that a plan file has decided already
 
 
 def _first_word(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

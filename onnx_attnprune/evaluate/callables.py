@@ -53,7 +53,7 @@ def function_of(name: str) -> Callable[..., Any]:
 def name_of(function: Callable[..., Any]) -> str:
     """What to call a function in messages."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    return f"{module}:{name}" if module and name else repr(function)
+    return f"{module}:{name}" if module and name else str(name or type(function).__name__)
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from onnx_attnprune.planning.budget import Kept, Path, Uniform, first_within, gr
 from onnx_attnprune.planning.budget_shares import Losses, Term, allocate, mac_terms, time_terms, weight_terms
 from onnx_attnprune.planning.plan import Plan, PlanFile, PlannedGroup, read_plan, to_json
 from onnx_attnprune.planning.select import choose, emptied, refuse_groupless
-from onnx_attnprune.planning.settings import AMOUNTS, DEPLOYS, HEADS, SCOPES, Scope, Settings, option
+from onnx_attnprune.planning.settings import AMOUNTS, DEPLOYS, HEADS, SCOPES, Heads, Scope, Settings, option
 
 __all__ = [
-    "AMOUNTS", "DEPLOYS", "HEADS", "SCOPES", "Kept", "Losses", "Path", "Plan", "PlanFile", "PlannedGroup", "Scope",
-    "Settings", "Term", "Uniform", "allocate", "choose", "emptied", "first_within", "grown", "mac_terms", "option",
-    "read_plan", "refuse_groupless", "removed_by", "time_terms", "to_json", "weight_terms",
+    "AMOUNTS", "DEPLOYS", "HEADS", "SCOPES", "Heads", "Kept", "Losses", "Path", "Plan", "PlanFile", "PlannedGroup",
+    "Scope", "Settings", "Term", "Uniform", "allocate", "choose", "emptied", "first_within", "grown", "mac_terms",
+    "option", "read_plan", "refuse_groupless", "removed_by", "time_terms", "to_json", "weight_terms",
 ]  # fmt: skip  # a list of names
