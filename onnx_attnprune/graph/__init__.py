@@ -18,6 +18,7 @@ from onnx_attnprune.graph.comparing import BEHIND, Altered, Mismatch, altered_op
 from onnx_attnprune.graph.editing import (
     add_initializer,
     drop_initializer,
+    drop_unread,
     empty_like,
     fill_tensor,
     insert_node,
@@ -28,9 +29,11 @@ from onnx_attnprune.graph.editing import (
     store_constant,
     stored_tensor,
     tensor_of,
+    to_array,
     where_node,
     with_outputs,
 )
+from onnx_attnprune.graph.extracting import live_at, part_of
 from onnx_attnprune.graph.model import (
     DEFAULT_DOMAINS,
     Constant,
@@ -69,6 +72,7 @@ __all__ = [
     "check_writable",
     "constant_tensor",
     "drop_initializer",
+    "drop_unread",
     "empty_like",
     "external_files",
     "fill_tensor",
@@ -81,6 +85,7 @@ __all__ = [
     "integers_tensor",
     "interface_change",
     "is_quantised",
+    "live_at",
     "named_size",
     "names_read",
     "new_node",
@@ -88,6 +93,7 @@ __all__ = [
     "opset_change",
     "parameter_count",
     "parse_model",
+    "part_of",
     "pieces",
     "read_model",
     "selected_by",
@@ -99,6 +105,7 @@ __all__ = [
     "stored_tensor",
     "structural_fault",
     "tensor_of",
+    "to_array",
     "unsound_weights",
     "where_node",
     "with_even_scales",

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_attnprune.errors import ModelError
-from onnx_attnprune.graph.model import Constant, Graph
-from onnx_attnprune.graph.naming import FreshNames
+from onnx_attnprune.graph.model import Constant, Graph, names_read
+from onnx_attnprune.graph.naming import FreshNames, nodes_of
 
 # Element types that are stored as numpy holds them, byte for byte.
 WHOLE_BYTES = {1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 16}
@@ -104,6 +104,12 @@ def stored_tensor(name: str, array: NDArray[Any], dtype: int) -> TensorProto:
     return numpy_helper.from_array(whole.astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
 
 
+def to_array(tensor: TensorProto) -> NDArray[Any]:
+    """The numbers of a stored tensor."""
+    found: NDArray[Any] = numpy_helper.to_array(tensor)
+    return found
+
+
 def new_node(op: str, inputs: list[str], outputs: list[str], name: str = "") -> NodeProto:
     """A node without attributes."""
     return helper.make_node(op, inputs, outputs, name=name or None)
@@ -154,3 +160,24 @@ def store_constant(
     add_initializer(model, tensor)
     for node, place in uses:
         node.input[place] = tensor.name
+
+
+def drop_unread(model: ModelProto, name: str) -> None:
+    """Remove what makes a tensor of the main graph that nothing reads any more, and what that alone has read."""
+    outputs = {v.name for v in model.graph.output}
+    read = {inner for node in nodes_of(model.graph) for inner in names_read(node)} | outputs
+    waiting = [name]
+    while waiting:
+        gone = waiting.pop()
+        if not gone or gone in read or any(v.name == gone for v in model.graph.input):
+            continue
+        for k, tensor in enumerate(model.graph.initializer):
+            if tensor.name == gone:
+                del model.graph.initializer[k]
+                break
+        for k, node in enumerate(model.graph.node):
+            if gone in node.output and not any(o in read for o in node.output):
+                waiting.extend(names_read(node))
+                del model.graph.node[k]
+                read = {inner for other in nodes_of(model.graph) for inner in names_read(other)} | outputs
+                break

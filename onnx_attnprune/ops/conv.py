@@ -39,7 +39,8 @@ def conv_transpose(n: View) -> Effect:
     _contract(n, v["i"])
     axes = (*out, *_spread(n, [a.size for a in kernel]))
     macs = ((*n.axes(0), v["o"], *kernel),)
-    return Effect(_named(n, axes, _weighed(n)), {"group": v["g"]}, macs=macs)
+    linear = Linear(0, 1, 2, out=1, into=0)
+    return Effect(_named(n, axes, _weighed(n)), {"group": v["g"]}, macs=macs, linear=linear)
 
 
 @rule("MaxPool", "AveragePool", "LpPool")

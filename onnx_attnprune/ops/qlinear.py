@@ -197,4 +197,4 @@ def dynamic_quantize_lstm(n: View) -> Effect:
             n.role(one, "", "scale")
     if not effect.outputs[0].silent:
         n.keep(effect.attrs["hidden_size"], "quantised by the range of all units")  # type: ignore[arg-type]  # one axis
-    return effect
+    return replace(effect, linear=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnx_attnprune.axes import Axis
-from onnx_attnprune.ops.registry import Effect, Tensor, View, rule
+from onnx_attnprune.ops.registry import Effect, Linear, Tensor, View, rule
 
 # Activations that give zero at zero, whatever their alpha and beta (Affine and HardSigmoid give beta).
 THROUGH_ZERO = {"relu", "tanh", "leakyrelu", "thresholdedrelu", "scaledtanh", "elu", "softsign"}
@@ -63,7 +63,8 @@ def recurrent(n: View, gates: int, states: int, through: Sequence[int], default:
     steps = (v["t"], v["b"], v["d"], v["g"], v["h"])
     macs = ((*steps, v["i"]), (*steps, v["h"]))
     omit = dict.fromkeys(zeros, v["h"])
-    return Effect(tuple(outs[: len(n.node.outputs)]), {"hidden_size": v["h"]}, omit=omit, macs=macs)
+    linear = Linear(0, 1, 3, out=1, into=2)
+    return Effect(tuple(outs[: len(n.node.outputs)]), {"hidden_size": v["h"]}, omit=omit, macs=macs, linear=linear)
 
 
 def _contract(n: View, weight: int, axis: Axis, silent: bool) -> None:

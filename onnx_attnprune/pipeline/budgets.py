@@ -201,7 +201,7 @@ class Budgets:
         for consumer in consumers_of(self.analysis, alive):
             place, inputs = consumer.linear.bias, consumer.node.inputs
             if place is None or place >= len(inputs) or not inputs[place]:
-                count = int(np.count_nonzero(consumer.outputs))
+                count = consumer.biases
                 # An Add of its own takes a node, too, and names three tensors.
                 names = 4 * (len(consumer.node.outputs[0]) + len(consumer.node.name) + 3 * ALLOWANCE)
                 total += count if cost == "params" else count * 8 + names

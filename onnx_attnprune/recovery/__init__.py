@@ -1,22 +1,23 @@
 """Repair of a pruned model without training: `RECOVERIES` lists the methods, `recover` runs one by name."""
 
-from onnx_attnprune.recovery import compensate, energies, layouts, least_squares, obs, through
+from onnx_attnprune.recovery import compensate, energies, layouts, least_squares, obs, sequential, through
 from onnx_attnprune.recovery.calibration import Calibration, Inputs, in_batches, procedural
 from onnx_attnprune.recovery.consumers import consumers_of
 from onnx_attnprune.recovery.curves import SHARES, Curve, curve_for, widest_cut
+from onnx_attnprune.recovery.guard import guarded
 from onnx_attnprune.recovery.losses import Probe, losses_of
 from onnx_attnprune.recovery.ranges import likely_range
 from onnx_attnprune.recovery.reach import operand_sizes, within_reach
-from onnx_attnprune.recovery.registry import RECOVERIES, Recovery, recover
+from onnx_attnprune.recovery.registry import DEFAULT_MEMORY, RECOVERIES, Limits, Recovery, recover
 from onnx_attnprune.recovery.sampled import samples_of
 
 __all__ = [
-    "RECOVERIES", "SHARES", "Calibration", "Curve", "Inputs", "Probe", "Recovery", "consumers_of", "curve_for",
-    "in_batches", "likely_range", "losses_of", "operand_sizes", "procedural", "recover", "samples_of", "widest_cut",
-    "within_reach",
+    "DEFAULT_MEMORY", "RECOVERIES", "SHARES", "Calibration", "Curve", "Inputs", "Limits", "Probe", "Recovery",
+    "consumers_of", "curve_for", "guarded", "in_batches", "likely_range", "losses_of", "operand_sizes", "procedural",
+    "recover", "samples_of", "widest_cut", "within_reach",
 ]  # fmt: skip  # a list of names
 
 # Importing a file registers what it holds: methods, criteria that go by samples, what carries means through operators.
-METHODS = (compensate, least_squares)
+METHODS = (compensate, least_squares, sequential)
 CRITERIA = (energies, obs)
 OPERATORS = (through, layouts)

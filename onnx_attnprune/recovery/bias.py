@@ -14,10 +14,12 @@ from onnx_attnprune.graph import (
     add_initializer,
     insert_node,
     new_node,
+    store_constant,
     stored_tensor,
     tensor_of,
 )
 from onnx_attnprune.recovery.laws import Array
+from onnx_attnprune.recovery.stored import scales_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,24 @@ class Biases:
             if self._stored(node.input[shift.place]) is not None:
                 self._increase(node, shift.place, shift.values / shift.scale, shift)
                 return
+            if self._increased_quantised(node.input[shift.place], shift.values / shift.scale):
+                return
         following = self._only_addition(shift) if shift.channel == -1 else None
         if following is not None:
             self._increase(*following, shift.values, shift)
         else:
             self._insert(node, shift)
+
+    def _increased_quantised(self, name: str, values: Array) -> bool:
+        """Add to a bias that stands behind a DequantizeLinear, in its scales; False where there is none of its own."""
+        maker = self._makers.get(name)
+        scales = None if maker is None else scales_of(maker, self._graph.constants)
+        if maker is None or scales is None or self._readers[name] > 1 or self._readers[maker.input[0]] > 1:
+            return False
+        stored = self._graph.constants[maker.input[0]]
+        wide = scales.numbers(stored.array()) + values
+        store_constant(self._model, self._graph, self._fresh, [(maker, 0)], scales.quantised(wide), stored.dtype)
+        return True
 
     def _stored(self, name: str) -> Constant | None:
         """The constant behind a name, through copies that exporters leave."""

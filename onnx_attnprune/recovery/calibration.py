@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from onnx_attnprune.graph import ModelProto, as_float32, float_type
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -20,6 +22,19 @@ class Calibration:
     runs: tuple[Feeds, ...]
     source: str
     foreign: bool
+
+    @property
+    def samples(self) -> int:
+        """How many samples all runs hold together."""
+        return sum(next((len(a) for a in feeds.values() if a.ndim), 1) for feeds in self.runs)
+
+
+def runnable(model: ModelProto, runs: Sequence[Feeds]) -> tuple[ModelProto, Sequence[Feeds]]:
+    """A model that ONNX Runtime has kernels for on the CPU, and its feeds: bfloat16 as float32."""
+    if float_type(model) != "bfloat16":
+        return model, runs
+    wide = [{n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in f.items()} for f in runs]
+    return as_float32(model), wide
 
 
 def in_batches(feeds: Feeds, batch: int, source: str) -> Calibration:

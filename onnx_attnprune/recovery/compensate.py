@@ -15,14 +15,15 @@ from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import Consumer, consumers_of
 from onnx_attnprune.recovery.laws import Array
 from onnx_attnprune.recovery.means import Constants, input_means
-from onnx_attnprune.recovery.registry import Recovery, recovery
-from onnx_attnprune.recovery.through import by_group
+from onnx_attnprune.recovery.stored import why_not_stored
+from onnx_attnprune.recovery.registry import Limits, Recovery, recovery
 
 
 @recovery("mean")
 def compensate(
-    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration | None
-) -> Recovery:
+    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration | None,
+    limits: Limits,
+) -> Recovery:  # fmt: skip  # two lines
     """b += W_P^T mu_P for each consumer of removed channels P (RECOVERY.md, formula 4); edits `pruned` in place.
 
     W is the weight of the unpruned model, mu the mean of a channel at the consumer's input (`means.input_means`). Where
@@ -37,6 +38,10 @@ def compensate(
         weight = constants.array(node.inputs[consumer.linear.weight])
         if weight is None:
             notes.append(f"{node.name}: its weight is computed at run time")
+            continue
+        why = why_not_stored(analysis, consumer)
+        if why:
+            notes.append(f"{node.name}: not compensated ({why})")
             continue
         mu = means[node.index]
         missing = consumer.removed & np.isnan(mu)
@@ -53,21 +58,25 @@ def compensate(
 
 def lost(consumer: Consumer, weight: Array, x: Array) -> Array:
     """What the consumer makes of an input that is `x` [input channels] at every position: [output channels]."""
-    node, linear = consumer.node, consumer.linear
-    if consumer.channel == -1:
-        matrix = weight if linear.out == 0 else weight.T
-        return np.asarray(float(node.attr("alpha", 1.0)) * (matrix @ x))
-    groups = int(node.attr("group", 1))
-    w = by_group(weight, groups, linear.into).sum(-1)
+    matrix = consumer.form.matrix(weight)
+    groups, columns, _ = matrix.shape
+    rows = np.repeat(x, groups * columns // len(x)).reshape(groups, 1, columns)
     # A transposed convolution spreads its taps over the positions between two of the input's.
-    phases = math.prod(node.attr("strides") or (1,)) if linear.into == 0 else 1
-    return np.asarray(np.matmul(w, x.reshape(groups, -1, 1)).reshape(-1) / phases)
+    phases = math.prod(consumer.node.attr("strides") or (1,)) if consumer.form.kind == "spread" else 1
+    return np.asarray((rows @ matrix).reshape(-1) / phases)
 
 
 def shift_of(analysis: Analysis, consumer: Consumer, values: Array) -> Shift:
     """What to add to the consumer's result, `values` per surviving output channel."""
     node = consumer.node
-    result = analysis.tensors[node.outputs[0]]
+    result = analysis.tensors[next(o for o in node.outputs if o)]
+    if consumer.recurrent:  # the biases of input and state stand side by side, by direction
+        apart = values.reshape(-1, len(values) // _directions(consumer))
+        values = np.concatenate([apart, np.zeros_like(apart)], axis=1)
     scale = float(node.attr("beta", 1.0)) if node.op == "Gemm" else 1.0
     place = consumer.linear.bias
-    return Shift(node.outputs[0], consumer.channel, len(result.axes or ()), values, result.dtype, place, scale)
+    return Shift(next(o for o in node.outputs if o), consumer.channel, len(result.axes or ()), values, result.dtype, place, scale)
+
+
+def _directions(consumer: Consumer) -> int:
+    return 2 if consumer.node.attr("direction", "forward") == "bidirectional" else 1

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from onnx_attnprune.axes import Axis, BoolArray
 from onnx_attnprune.graph import Node
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.ops import Linear
+from onnx_attnprune.recovery.forms import Form
+
+RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,8 @@ class Consumer:
 
     channel: the axis of the data operand, and of the result, that channels lie on, counted from the front in a
     convolution (1) and from the back in a matrix product (-1). removed: which of the data operand's channels go,
-    [input channels]. outputs: which of the result's channels survive, [output channels].
+    [input channels]. outputs: which of the product's columns survive, [output channels]; those of a recurrent layer are
+    the gates of every direction.
     """
 
     node: Node
@@ -26,9 +32,33 @@ class Consumer:
     removed: BoolArray
     outputs: BoolArray
 
+    @property
+    def source(self) -> str:
+        """The name of the data operand."""
+        return self.node.inputs[self.linear.data]
+
+    @property
+    def recurrent(self) -> bool:
+        """True where the node's result is no sum that a bias could be added to."""
+        return self.node.op in RECURRENT
+
+    @property
+    def form(self) -> Form:
+        """The layout of its weight."""
+        if self.recurrent:
+            return Form("gates")
+        if self.channel == 1:
+            return Form("spread" if self.linear.into == 0 else "conv", int(self.node.attr("group", 1)))
+        return Form("columns" if self.linear.out == 0 else "rows", alpha=float(self.node.attr("alpha", 1.0)))
+
+    @property
+    def biases(self) -> int:
+        """How many numbers a new bias for it takes."""
+        return int(np.count_nonzero(self.outputs)) * (2 if self.recurrent else 1)
+
 
 def consumers_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[Consumer, ...]:
-    """Every consumer of removed channels, in the order of the graph."""
+    """Every consumer of removed channels whose result is linear in its weight, in the order of the graph."""
     operands, space = Operands(analysis), analysis.space
     found = []
     for node, effect in analysis.effects:
@@ -39,10 +69,26 @@ def consumers_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[Co
         result = effect.outputs[0].axes
         if not weight or not data or not result or space.size(weight[linear.into], alive) == weight[linear.into].size:
             continue
-        channel = 1 if len(weight) > 2 else -1
-        removed, outputs = ~space.mask(data[channel], alive), space.mask(result[channel], alive)
+        channel = 1 if len(weight) > 2 and node.op not in RECURRENT else -1
+        removed = ~space.mask(data[channel], alive)
+        if node.op in RECURRENT:
+            outputs = np.tile(space.mask(weight[linear.out], alive), weight[0].size)
+        else:
+            outputs = space.mask(result[channel], alive)
         found.append(Consumer(node, linear, channel, removed, outputs))
     return tuple(found)
+
+
+def others_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Iterator[str]:
+    """The names of other nodes whose weights lose input channels: those of operators that no repair knows."""
+    known = {c.node.index for c in consumers_of(analysis, alive)}
+    named: dict[int, str] = {}
+    for group in analysis.groups:
+        for m in group.members:
+            axis, node = m.slot.axes[m.axis], m.slot.node
+            if m.role == "consumer" and node.index not in known and analysis.space.size(axis, alive) < axis.size:
+                named[node.index] = f"{node.name} ({node.op})"
+    yield from (named[k] for k in sorted(named))
 
 
 class Operands:

@@ -22,7 +22,8 @@ from onnx_attnprune.graph import ModelProto, with_outputs
 from onnx_attnprune.grouping import Analysis, Group, alive_of
 from onnx_attnprune.planning import emptied
 from onnx_attnprune.recovery.calibration import Calibration, Feeds
-from onnx_attnprune.recovery.least_squares import gather, jobs_of, mend, ridge_for
+from onnx_attnprune.recovery.jobs import jobs_of
+from onnx_attnprune.recovery.least_squares import gather, mend, ridge_for
 from onnx_attnprune.recovery.readings import Reading, in_waves, readings_of, steadied
 from onnx_attnprune.recovery.rows import Array, Moments, View
 from onnx_attnprune.runtime import Session

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from onnx_attnprune.axes import BoolArray, leaves
 from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.consumers import Operands
-from onnx_attnprune.recovery.least_squares import RIDGE, WAVE_BYTES, Job, jobs_of
+from onnx_attnprune.recovery.jobs import Job, jobs_of
+from onnx_attnprune.recovery.least_squares import RIDGE, WAVE_BYTES
 from onnx_attnprune.recovery.rows import Array, View
 from onnx_attnprune.scoring import owners
 
@@ -49,7 +50,7 @@ def readings_of(
     by_var, operands = {g.var.id: g for g in groups}, Operands(analysis)
     found: dict[int, list[Reading]] = {g.id: [] for g in groups}
     for job in jobs_of(analysis, probed(groups, alive))[0]:
-        if widest is not None and job.view.columns > widest:
+        if (widest is not None and job.view.columns > widest) or job.consumer.recurrent:  # no error at a result
             continue
         node, linear, channel = job.consumer.node, job.consumer.linear, job.consumer.channel
         data, result = operands.axes(node, linear.data) or (), analysis.tensors[node.outputs[0]].axes or ()

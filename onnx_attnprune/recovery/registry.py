@@ -13,6 +13,8 @@ from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import consumers_of
 from onnx_attnprune.surgery import release
 
+DEFAULT_MEMORY = 2 << 30  # bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
@@ -27,9 +29,29 @@ class Recovery:
     consumers: int
     compensated: int
     notes: tuple[str, ...] = ()
+    waves: int = 0
+    samples: int = 0
 
 
-Method = Callable[[Analysis, Mapping[int, BoolArray], ModelProto, Calibration | None], Recovery]
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a repair may take, and whom it tells how far it is. memory: bytes, beside those of the models."""
+
+    memory: int = DEFAULT_MEMORY
+    tell: Callable[[str], None] = lambda _: None
+
+    @property
+    def moments(self) -> int:
+        """Bytes of what is gathered of the inputs of several layers at once."""
+        return self.memory // 2
+
+    @property
+    def held(self) -> int:
+        """Bytes of the tensors of all samples that one network may hold between two layers."""
+        return self.memory // 4
+
+
+Method = Callable[[Analysis, Mapping[int, BoolArray], ModelProto, Calibration | None, Limits], Recovery]
 RECOVERIES: dict[str, Method] = {}
 
 
@@ -51,6 +73,7 @@ def recover(
     alive: Mapping[int, BoolArray],
     pruned: ModelProto,
     calibration: Calibration | None = None,
+    limits: Limits | None = None,
 ) -> Recovery:
     """Repair `pruned`, which is what `surgery.prune(analysis, alive)` gave, with samples where the method uses some.
 
@@ -64,12 +87,20 @@ def recover(
         raise SettingsError(f"no recovery method is called {name!r}; choose from: {', '.join(RECOVERIES)}")
     if method is not leave:
         release(pruned, analysis, alive)
-    return method(analysis, alive, pruned, calibration)
+    return method(analysis, alive, pruned, calibration, limits or Limits())
 
 
 @recovery("none")
 def leave(
-    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration | None
-) -> Recovery:
+    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration | None,
+    limits: Limits,
+) -> Recovery:  # fmt: skip  # two lines
     """The pruned model as it is."""
     return Recovery(pruned, "none", len(consumers_of(analysis, alive)), 0)
+
+
+def samples_of(calibration: Calibration | None, method: str) -> Calibration:
+    """The samples of a method that can't do without. Raises SettingsError where there are none."""
+    if calibration is None or not calibration.runs:
+        raise SettingsError(f"{method} needs samples to fit on (--calibrate)")
+    return calibration

@@ -25,7 +25,10 @@ class View:
     """How a consumer reads its data operand; consumers that read one tensor in one way share their moments.
 
     data: name of the tensor. kernel, strides, pads, dilations: of a convolution, per spatial axis (pads: all starts,
-    then all ends), empty for a matrix product. groups: the input channels fall into this many equal parts.
+    then all ends), empty for a matrix product. groups: the input channels fall into this many equal parts. spread: the
+    strides of a transposed convolution, whose input is taken apart by them first. order: the axes of the data in the
+    order in which the last ones are channels, where they are not so already. same: padding by the size of the data, the
+    odd one at the end ("upper") or at the start ("lower").
     """
 
     data: str
@@ -35,60 +38,134 @@ class View:
     pads: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
     groups: int = 1
+    spread: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
+    same: str = ""
 
     @property
     def columns(self) -> int:
         """Columns of one group's rows."""
         return self.channels // self.groups * math.prod(self.kernel)
 
+    @property
+    def bytes(self) -> int:
+        """What the moments of seen and of unseen rows take."""
+        return 16 * self.groups * self.columns**2
+
+    @property
+    def taps(self) -> int:
+        """Columns that belong to one channel."""
+        return math.prod(self.kernel)
+
 
 def view_of(consumer: Consumer, weight: NDArray[Any]) -> View | None:
     """How the consumer reads its data; None for an operator whose patches are not plain windows."""
-    node, data = consumer.node, consumer.node.inputs[consumer.linear.data]
-    channels = len(consumer.removed)
+    node, channels = consumer.node, len(consumer.removed)
     if consumer.channel == -1:
-        return View(data, channels)
-    kernel = weight.shape[2:]
-    if node.op == "ConvTranspose" or node.attr("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return View(consumer.source, channels)
+    auto = node.attr("auto_pad", "NOTSET")
+    same = auto.removeprefix("SAME_").lower() if auto.startswith("SAME_") else ""
+    if same and node.op == "ConvTranspose":
         return None
-    rank = len(kernel)
-    pads = (
-        tuple(node.attr("pads") or (0,) * 2 * rank) if node.attr("auto_pad", "NOTSET") == "NOTSET" else (0,) * 2 * rank
-    )
-    return View(
-        data, channels, tuple(kernel), tuple(node.attr("strides") or (1,) * rank), pads,
-        tuple(node.attr("dilations") or (1,) * rank), int(node.attr("group", 1)),
-    )  # fmt: skip  # in the order of the fields
+    kernel, groups = tuple(weight.shape[2:]), int(node.attr("group", 1))
+    ones = (1,) * len(kernel)
+    pads = tuple(node.attr("pads") or ()) if auto == "NOTSET" else ()
+    pads = pads or (0,) * 2 * len(kernel)
+    strides, dilations = tuple(node.attr("strides") or ones), tuple(node.attr("dilations") or ones)
+    if node.op != "ConvTranspose":
+        return View(consumer.source, channels, kernel, strides, pads, dilations, groups, same=same)
+    if node.attr("output_shape") is not None:
+        return None
+    extra = node.attr("output_padding") or (0,) * len(kernel)
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    starts = [r - p for r, p in zip(reach, pads[: len(kernel)], strict=True)]
+    ends = [r - p + e for r, p, e in zip(reach, pads[len(kernel) :], extra, strict=True)]
+    # The weight's first tap meets the last position of a window.
+    return View(consumer.source, channels, kernel, ones, (*starts, *ends), tuple(-d for d in dilations), groups, strides)
 
 
 def rows_of(view: View, x: NDArray[Any], wanted: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
     """About `wanted` rows of each group, [rows, columns], from a batch `x` of the data tensor."""
+    yield from rows_at(view, x, some(positions(view, x.shape), wanted, rng))
+
+
+def positions(view: View, shape: Sequence[int]) -> int:
+    """How many positions a consumer computes an output for, from data of a shape."""
     if not view.kernel:
-        flat = x.reshape(-1, x.shape[-1])
-        chosen = _some(len(flat), wanted, rng)
-        yield np.ascontiguousarray(flat[chosen], np.float32)
+        return math.prod(shape) // max(view.channels, 1)
+    return shape[0] * math.prod(_counts(view, _padded_sizes(view, shape[2:])))
+
+
+def _pads(view: View, space: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Zeros before and behind each spatial axis of the data, taken apart already."""
+    rank = len(view.kernel)
+    if not view.same:
+        return list(view.pads[:rank]), list(view.pads[rank:])
+    reach = [(k - 1) * d + 1 for k, d in zip(view.kernel, view.dilations, strict=True)]
+    total = [max((-(-n // s) - 1) * s + e - n, 0) for n, s, e in zip(space, view.strides, reach, strict=True)]
+    less, more = [t // 2 for t in total], [t - t // 2 for t in total]
+    return (less, more) if view.same == "upper" else (more, less)
+
+
+def _padded_sizes(view: View, space: Sequence[int]) -> list[int]:
+    apart = [(n - 1) * s + 1 for n, s in zip(space, view.spread or (1,) * len(space), strict=True)]
+    starts, ends = _pads(view, apart)
+    return [n + a + b for n, a, b in zip(apart, starts, ends, strict=True)]
+
+
+def _counts(view: View, sizes: Sequence[int]) -> list[int]:
+    extents = [(k - 1) * abs(d) + 1 for k, d in zip(view.kernel, view.dilations, strict=True)]
+    return [(n - e) // s + 1 for n, e, s in zip(sizes, extents, view.strides, strict=True)]
+
+
+def rows_at(view: View, x: NDArray[Any], chosen: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    """The rows of each group at some positions, [rows, columns], in the order of the result's positions."""
+    if not view.kernel:
+        flat = (x.transpose(view.order) if view.order else x).reshape(-1, view.channels)[chosen].astype(np.float32)
+        width = view.channels // view.groups
+        for g in range(view.groups):
+            yield np.ascontiguousarray(flat[:, g * width : (g + 1) * width])
         return
     rank = len(view.kernel)
-    padded = np.pad(x, [(0, 0), (0, 0), *zip(view.pads[:rank], view.pads[rank:], strict=True)])
-    extents = [(k - 1) * d + 1 for k, d in zip(view.kernel, view.dilations, strict=True)]
-    counts = [(n - e) // s + 1 for n, e, s in zip(padded.shape[2:], extents, view.strides, strict=True)]
-    chosen = _some(len(x) * math.prod(counts), wanted, rng)
-    image, *position = np.unravel_index(chosen, (len(x), *counts))
-    taps = np.indices(view.kernel).reshape(rank, -1)
-    index: list[Any] = [image[:, None, None], np.arange(x.shape[1])[None, :, None]]
-    for k in range(rank):
-        start = position[k] * view.strides[k]
-        index.append(start[:, None, None] + (taps[k] * view.dilations[k])[None, None, :])
-    patches = padded[tuple(index)].astype(np.float32)  # [rows, channels, taps]
+    padded = _padded(view, np.moveaxis(x, 1, -1))
+    image, *position = np.unravel_index(chosen, (len(x), *_counts(view, padded.shape[1:-1])))
+    starts = [p * s for p, s in zip(position, view.strides, strict=True)]
     width = x.shape[1] // view.groups
+    patches = np.empty((view.groups, len(chosen), width, view.taps), np.float32)
+    for tap, place in enumerate(np.ndindex(*view.kernel)):
+        # Windows of a negative dilation run backwards, from their last position.
+        first = [(k - 1) * -d if d < 0 else 0 for k, d in zip(view.kernel, view.dilations, strict=True)]
+        at = tuple(starts[k] + first[k] + place[k] * view.dilations[k] for k in range(rank))
+        patches[..., tap] = padded[(image, *at)].reshape(-1, view.groups, width).swapaxes(0, 1)
     for g in range(view.groups):
-        yield patches[:, g * width : (g + 1) * width].reshape(len(chosen), -1)
+        yield patches[g].reshape(len(chosen), -1)
 
 
-def _some(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _padded(view: View, x: NDArray[Any]) -> NDArray[np.float32]:
+    """The data with channels last, taken apart by the strides of a transposed convolution, and zeros around it."""
+    sizes, spread = _padded_sizes(view, x.shape[1:-1]), view.spread or (1,) * len(view.kernel)
+    starts, _ = _pads(view, x.shape[1:-1])
+    out = np.zeros((len(x), *sizes, x.shape[-1]), np.float32)
+    inner, outer = [slice(None)], [slice(None)]
+    for size, start, step, count in zip(sizes, starts, spread, x.shape[1:-1], strict=True):
+        inside = [k for k in range(count) if 0 <= start + k * step < size]  # negative pads cut off
+        inner.append(slice(inside[0], inside[-1] + 1))
+        outer.append(slice(start + inside[0] * step, start + inside[-1] * step + 1, step))
+    out[tuple(outer)] = x[tuple(inner)]
+    return out
+
+
+def some(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Some of `count` places, in their order: all, or `wanted` drawn at random."""
     if count <= wanted:
         return np.arange(count)
     return np.sort(rng.choice(count, wanted, replace=False))
+
+
+def results_at(view: View, y: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The numbers of a consumer's result, or of a tensor like it, at some positions: [rows, outputs]."""
+    last = np.moveaxis(y, 1, -1) if view.kernel else y
+    return np.ascontiguousarray(last.reshape(-1, last.shape[-1])[chosen], np.float32)
 
 
 @dataclass(frozen=True, slots=True)

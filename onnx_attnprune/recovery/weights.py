@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnx_attnprune.axes import BoolArray
-from onnx_attnprune.graph import Graph, ModelProto, NodeProto, nodes_of, store_constant
+from onnx_attnprune.graph import Graph, ModelProto, NodeProto, drop_unread, store_constant, stored_tensor, to_array
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.consumers import Consumer, Operands
-from onnx_attnprune.recovery.means import Constants
-from onnx_attnprune.recovery.rows import Array
+from onnx_attnprune.recovery.forms import Array
+from onnx_attnprune.recovery.jobs import Job
+from onnx_attnprune.recovery.stored import scales_of
 
 
 class Weights:
@@ -19,24 +20,48 @@ class Weights:
 
     def __init__(self, analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto) -> None:
         self._analysis, self._alive, self._pruned = analysis, alive, pruned
-        self._operands, self._constants = Operands(analysis), Constants(analysis)
-        self._nodes: dict[str, NodeProto] = {o: n for n in nodes_of(pruned.graph) for o in n.output if o}
+        self._operands = Operands(analysis)
+        self._nodes: dict[str, NodeProto] = {o: n for n in pruned.graph.node for o in n.output if o}
         self._graph = Graph(pruned)
         self._fresh = self._graph.fresh_names()
 
-    def original(self, consumer: Consumer) -> Array:
-        """The weight of the unpruned model."""
-        found = self._constants.array(consumer.node.inputs[consumer.linear.weight])
-        assert found is not None  # a consumer whose weight is computed at run time is never refitted
-        return found
-
-    def replace(self, consumers: Sequence[Consumer], first: Consumer, whole: Array) -> None:
-        """Give consumers that share a weight the surviving part of `whole`, in the element type of the old one."""
-        for k, axis in enumerate(self._operands.axes(first.node, first.linear.weight) or ()):
+    def cut(self, consumer: Consumer, whole: Array) -> Array:
+        """The surviving part of a weight of the unpruned model."""
+        for k, axis in enumerate(self._operands.axes(consumer.node, consumer.linear.weight) or ()):
             whole = np.compress(self._analysis.space.mask(axis, self._alive), whole, axis=k)
-        nodes = [self._nodes[next(o for o in c.node.outputs if o)] for c in consumers]
-        uses = [(n, c.linear.weight) for n, c in zip(nodes, consumers, strict=True)]
-        store_constant(self._pruned, self._graph, self._fresh, uses, whole, self._dtype(first))
+        return whole
+
+    def rounded(self, consumer: Consumer, weight: Array) -> Array:
+        """The numbers that stand in the file once a weight is stored in the way of the old one."""
+        node = self._node(consumer)
+        maker = self._nodes.get(node.input[consumer.linear.weight])
+        scales = None if maker is None else scales_of(maker, self._graph.constants)
+        if scales is not None:
+            return scales.numbers(scales.quantised(weight))
+        return to_array(stored_tensor("", weight, self._dtype(consumer))).astype(np.float64)
+
+    def replace(self, jobs: Sequence[Job], weight: Array) -> None:
+        """Give consumers that share a weight another one, in the element type and the scales of the old one."""
+        first = jobs[0].consumer
+        uses = [(self._node(job.consumer), job.consumer.linear.weight) for job in jobs]
+        node, place = uses[0]
+        maker = self._nodes.get(node.input[place])
+        scales = None if maker is None else scales_of(maker, self._graph.constants)
+        if maker is not None and scales is not None:
+            dtype = self._graph.constants[maker.input[0]].dtype
+            store_constant(self._pruned, self._graph, self._fresh, [(maker, 0)], scales.quantised(weight), dtype)
+            return
+        before = node.input[place]
+        store_constant(self._pruned, self._graph, self._fresh, uses, weight, self._dtype(first))
+        if node.input[place] != before:
+            drop_unread(self._pruned, before)
+
+    def _node(self, consumer: Consumer) -> NodeProto:
+        """The consumer in the pruned model; an addition may have taken over the name of its result."""
+        node = self._nodes[next(o for o in consumer.node.outputs if o)]
+        while node.op_type != consumer.node.op:
+            node = self._nodes[node.input[0]]
+        return node
 
     def _dtype(self, consumer: Consumer) -> int:
         name = consumer.node.inputs[consumer.linear.weight]

@@ -1,0 +1,92 @@
+"""What a repair has to do: the consumers that can be refitted, and why the others can't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnx_attnprune.axes import BoolArray
+from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.consumers import Consumer, consumers_of, others_of
+from onnx_attnprune.recovery.forms import Array
+from onnx_attnprune.recovery.means import Constants
+from onnx_attnprune.recovery.rows import View, view_of
+from onnx_attnprune.recovery.stored import why_not_stored
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A consumer that can be refitted, how it reads, and which columns of its rows survive, [groups, columns].
+
+    read: gives the weight of the unpruned model; a network's weights in double precision are not held all at once.
+    """
+
+    consumer: Consumer
+    view: View
+    kept: BoolArray
+    read: Callable[[], Array] = field(repr=False, compare=False)
+
+    @property
+    def weight(self) -> Array:
+        """The weight of the unpruned model as [groups, columns, outputs of a group]."""
+        return self.consumer.form.matrix(self.read())
+
+
+def jobs_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[list[Job], list[str]]:
+    """The consumers that can be refitted, and a note for each node that can't."""
+    constants, jobs, notes = Constants(analysis), [], []
+    main = _main_names(analysis)
+    for consumer in consumers_of(analysis, alive):
+        found = _job(consumer, constants, analysis, main)
+        if isinstance(found, Job):
+            jobs.append(found)
+        else:
+            notes.append(f"{consumer.node.name}: not refitted ({found})")
+    notes.extend(f"{name}: not refitted (no repair for this operator)" for name in others_of(analysis, alive))
+    return jobs, notes
+
+
+def _job(consumer: Consumer, constants: Constants, analysis: Analysis, main: frozenset[str]) -> Job | str:
+    """The job, or the reason why there is none."""
+    name = consumer.node.inputs[consumer.linear.weight]
+    weight = constants.array(name)
+    if weight is None:
+        return "computed weight"
+    if consumer.source not in main or consumer.node.outputs[0] not in main | {""}:
+        return "inside of a body"
+    why = why_not_stored(analysis, consumer)
+    if why:
+        return why
+    view = view_of(consumer, weight)
+    if view is None:
+        return "its patches"
+    return Job(consumer, view, kept_columns(consumer, view), lambda: _read(constants, name))
+
+
+def _read(constants: Constants, name: str) -> Array:
+    found = constants.array(name)
+    assert found is not None  # it was there when the job was made
+    return found
+
+
+def _main_names(analysis: Analysis) -> frozenset[str]:
+    """The tensors of the main graph, which alone can be looked at while it runs."""
+    graph = analysis.graph.model.graph
+    return frozenset({v.name for v in graph.input} | {o for node in graph.node for o in node.output})
+
+
+def kept_columns(consumer: Consumer, view: View) -> BoolArray:
+    """Which columns survive, [groups, columns]."""
+    return np.repeat(~consumer.removed, view.taps).reshape(view.groups, view.columns)
+
+
+def by_weight(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Jobs that share a weight and lose the same of it, as the steps of an unrolled network do, are fitted as one."""
+    found: dict[tuple[str, bytes, bytes], list[Job]] = {}
+    for job in jobs:
+        c = job.consumer
+        key = (c.node.inputs[c.linear.weight], c.removed.tobytes(), c.outputs.tobytes())
+        found.setdefault(key, []).append(job)
+    yield from found.values()

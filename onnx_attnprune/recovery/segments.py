@@ -1,0 +1,58 @@
+"""Runs a network piece by piece, so that what has been computed once is not computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_attnprune.graph import ModelProto, live_at, part_of
+from onnx_attnprune.runtime import Session
+
+Held = dict[str, NDArray[Any]]
+
+
+class Segments:
+    """A model at work on all samples at once: it holds the tensors at one cut through the graph, and goes on from them.
+
+    room: bytes that these tensors may take. Where those of a later cut would take more, the earlier ones stay, and what
+    lies between is computed again by the next step.
+    """
+
+    def __init__(self, model: ModelProto, runs: Sequence[Mapping[str, NDArray[Any]]], room: int) -> None:
+        self._model, self._room = model, room
+        self._held: list[Held] = [dict(feeds) for feeds in runs]
+
+    def step(self, wanted: Sequence[str], before: Collection[str], goals: Collection[str]) -> Iterator[Held]:
+        """The tensors `wanted`, run by run; from then on the network goes on from just before the nodes that make
+        `before`, whose weights may be others by then. `goals`: what will be wanted later.
+
+        The model may be changed between two steps, but for what lies before the cut.
+        """
+        live = live_at(self._model, before, goals)
+        given = self._given()
+        names = list(dict.fromkeys([*wanted, *live]))
+        made = [name for name in names if name not in given]
+        session = Session(part_of(self._model, given, made)) if made else None
+        moving = True
+        for k, held in enumerate(self._held):
+            found = dict(held)
+            if session is not None:
+                found.update(session.run({name: held[name] for name in session.input_names}, made))
+            if k == 0:
+                moving = sum(found[name].nbytes for name in live) * len(self._held) <= self._room
+            if moving:
+                self._held[k] = {name: found[name] for name in live}
+            yield {name: found[name] for name in wanted}
+
+
+    def _given(self) -> dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]:
+        """Type and shape of what is held; None for a size that differs from run to run."""
+        found = {}
+        for name, first in self._held[0].items():
+            shapes = {held[name].shape for held in self._held}
+            shape = first.shape if len(shapes) == 1 else (None,) * first.ndim
+            found[name] = (first.dtype, shape)
+        return found

@@ -1,0 +1,116 @@
+"""The least-squares problem of one group of a consumer: by how much should its weight change?
+
+With X the rows of the channels that are left and T what the result lacks, the change D of the weight and the shift b of
+the bias minimise |X D + b - T|^2 + ridge d |D|^2, where d is the mean of the diagonal of X's covariance. A large ridge
+means "leave the weight as it is", so that few or foreign samples do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_attnprune.recovery.rows import Array, Moments
+
+LEAST = 1e-30
+ENOUGH = 10  # rows a column, from which on a covariance needs no shrinkage
+STEPS = (1.0, 10.0, 100.0, 1000.0)  # times the least ridge, of which the one that does best on unseen rows is taken
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Moments of rows X [rows, columns] and of what is lacking, T [rows, outputs]: means, the covariance of X, the
+    cross-covariance of X and T, and the variance of T summed over the outputs."""
+
+    rows: int
+    mean: Array
+    covariance: Array
+    lack: Array
+    cross: Array
+    spread: float
+
+    def error(self, change: Array, shift: Array) -> float:
+        """The mean squared length of X D + b - T."""
+        bent = self.covariance @ change
+        varying = self.spread + float(np.sum(change * (bent - 2 * self.cross)))
+        return max(varying, 0.0) + float(((self.mean @ change + shift - self.lack) ** 2).sum())
+
+    def uncentred(self) -> Problem:
+        """The same about zero, for a consumer that can't be given a bias."""
+        return Problem(
+            self.rows, np.zeros_like(self.mean), self.covariance + np.outer(self.mean, self.mean),
+            np.zeros_like(self.lack), self.cross + np.outer(self.mean, self.lack),
+            self.spread + float((self.lack**2).sum()),
+        )  # fmt: skip  # in the order of the fields
+
+
+def joint(moments: Moments, columns: int) -> Problem:
+    """The problem whose rows hold X in the first `columns` columns and T behind them."""
+    c, m = moments.covariance, moments.mean
+    spread = float(np.trace(c[columns:, columns:]))
+    return Problem(moments.rows, m[:columns], c[:columns, :columns], m[columns:], c[:columns, columns:], spread)
+
+
+def lost(moments: Moments, kept: np.ndarray[tuple[int], np.dtype[np.bool_]], weight: Array) -> Problem:
+    """The problem in which the kept columns have to stand in for the others, times `weight` [columns, outputs]."""
+    s, p = np.flatnonzero(kept), np.flatnonzero(~kept)
+    c, m, w = moments.covariance, moments.mean, weight[p]
+    gone = c[np.ix_(p, p)] @ w
+    spread = float(np.sum(w * gone))
+    return Problem(moments.rows, m[s], c[np.ix_(s, s)], m[p] @ w, c[np.ix_(s, p)] @ w, spread)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`change` [columns, outputs] of the weight, `shift` [outputs] of the bias; `error`, `before`: the mean squared
+    error with them and with the shift of the mean alone, on rows that the fit has not seen."""
+
+    change: Array
+    shift: Array
+    error: float
+    before: float
+
+
+def shrinkage(problem: Problem) -> float:
+    """The least ridge that few rows ask for: that of oracle approximating shrinkage (Chen et al., 2010, eq. 23)."""
+    columns, rows = len(problem.mean), max(problem.rows, 1)
+    if rows >= ENOUGH * columns:
+        return 0.0
+    c = problem.covariance
+    trace, squares = float(np.trace(c)), float(np.sum(c * c))
+    above = (1 - 2 / columns) * squares + trace**2
+    below = (rows + 1 - 2 / columns) * (squares - trace**2 / columns)
+    share = min(above / below, 0.999) if below > LEAST else 0.999
+    return share / (1 - share)
+
+
+def solve(problem: Problem, ridge: float) -> Array:
+    """The change that minimises the error plus the ridge."""
+    columns = len(problem.mean)
+    diagonal = max(float(np.trace(problem.covariance)) / max(columns, 1), LEAST)
+    return np.asarray(np.linalg.solve(problem.covariance + ridge * diagonal * np.eye(columns), problem.cross))
+
+
+def settle(seen: Problem, unseen: Problem | None, change: Array, centred: bool) -> Answer:
+    """What a change is worth, with the shift that goes with it."""
+    shift = seen.lack - seen.mean @ change if centred else np.zeros_like(seen.lack)
+    plain = seen.lack if centred else np.zeros_like(seen.lack)
+    check = seen if unseen is None else unseen
+    return Answer(change, shift, check.error(change, shift), check.error(np.zeros_like(change), plain))
+
+
+def best(seen: Problem, unseen: Problem | None, ridge: float, centred: bool) -> Answer:
+    """The answer of the ridge that does best on unseen rows; the least one that is safe where there are none."""
+    least = max(ridge, shrinkage(seen))
+    about = seen if centred else seen.uncentred()
+    steps: Sequence[float] = STEPS if unseen is not None else STEPS[:1]
+    found: Answer | None = None
+    for step in steps:
+        answer = settle(seen, unseen, solve(about, least * step), centred)
+        if found is not None and answer.error >= found.error:
+            break  # the error has one valley
+        found = answer
+    assert found is not None
+    return found
