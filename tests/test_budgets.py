@@ -135,7 +135,7 @@ def test_agreement_where_there_are_no_labels(tmp_path: Path) -> None:
     flat = " ".join(done.stdout.split())
     assert "search: agreement with the original's largest output may drop by 0.3" in flat
     assert "same 20 samples: the drop on others may be larger" in flat
-    assert "least squares on 48 samples of data.npz" in flat  # of the other 60, whole batches
+    assert "least squares layer by layer on 48 samples of data.npz" in flat  # of the other 60, whole batches
 
 
 def test_a_drop_that_can_not_be_kept_says_what_could(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from onnx_attnprune.errors import SettingsError
 # The names of registries, written out so that --help need not import them; a test holds them equal.
 SAMPLED = ("activation", "obs")
 CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random", *SAMPLED)
-RECOVERIES = ("auto", "none", "mean", "least-squares")
+RECOVERIES = ("auto", "none", "mean", "least-squares", "sequential")
 DEPLOYS = ("nnapi",)
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
 BUDGETS = ("target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
@@ -29,6 +30,20 @@ def _first_word(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
 
     names = [name for name in main.commands if incomplete and name.startswith(incomplete)]
     return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
+
+
+class _Bytes(click.ParamType):  # type: ignore[type-arg]  # as above
+    """512MB, 4GB, or plain bytes."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
+        if found is None:
+            self.fail(f"{value!r} is no size like 512MB or 4GB", param, ctx)
+        return int(float(found[1]) * 1000 ** ("", "K", "M", "G", "T").index(found[2].upper()))
 
 
 FILE = click.Path(path_type=Path)
@@ -161,8 +176,16 @@ _DECORATORS = (
         default="auto",
         show_default=True,
         help="Repair without training; mean: move what removed channels gave on average into the biases; "
-        "least-squares: refit each layer on the channels that it keeps; auto: that, on made-up samples where "
-        "--calibrate gives none.",
+        "least-squares: refit each layer on the channels that it keeps; sequential: one after another, on what the "
+        "repaired layers before it give; auto: that, on made-up samples where --calibrate gives none.",
+    ),
+    click.option(
+        "--memory",
+        type=_Bytes(),
+        default="2GB",
+        show_default=True,
+        metavar="SIZE",
+        help="What the repair may take beside the models (512MB, 4GB); with less it computes more of the network anew.",
     ),
     CALIBRATE,
     EVAL,

@@ -15,7 +15,9 @@ from onnx_attnprune.graph.model import names_read
 FIRST_OWN_INITIALIZERS = 4  # the IR version from which on initializers need not be listed among the inputs
 
 
-def part_of(model: ModelProto, given: Mapping[str, tuple[np.dtype[Any], Sequence[int | None]]], wanted: Sequence[str]) -> bytes:
+def part_of(
+    model: ModelProto, given: Mapping[str, tuple[np.dtype[Any], Sequence[int | None]]], wanted: Sequence[str]
+) -> bytes:
     """A serialized model that computes the tensors `wanted` from those `given`, of the main graph: name to element type
     and shape (None: a size that varies). A name that the graph lacks is for the runtime to refuse."""
     graph = model.graph

@@ -7,20 +7,24 @@ from dataclasses import replace
 from onnx_attnprune.errors import ModelError
 from onnx_attnprune.graph import ModelProto
 from onnx_attnprune.pipeline.choice import Work
-from onnx_attnprune.pipeline.request import Request
+from onnx_attnprune.pipeline.request import Request, Tell
 from onnx_attnprune.pipeline.samples import calibration_of
 from onnx_attnprune.pipeline.source import Source
-from onnx_attnprune.recovery import Recovery, recover
+from onnx_attnprune.recovery import Limits, Recovery, guarded, recover
+
+BEST = "sequential"  # what `auto` is, wherever the network runs on the samples: see README, "How well"
 
 
-def repair(request: Request, source: Source, work: Work, pruned: ModelProto) -> Recovery:
-    """Repair the pruned model (in place). `auto` is least squares, on the user's samples or on procedural ones; where
-    the network does not run on those, it is the data-free compensation of the mean."""
-    if request.recover not in ("auto", "least-squares"):
+def repair(request: Request, source: Source, work: Work, pruned: ModelProto, tell: Tell = lambda _: None) -> Recovery:
+    """Repair the pruned model (in place) and check that it helped, on the user's samples or on procedural ones. `auto`
+    is the sequential fit; where the network does not run on procedural samples, the data-free compensation of the mean.
+    """
+    if request.recover in ("none", "mean"):
         return recover(request.recover, work.analysis, work.alive, pruned)
+    method = BEST if request.recover == "auto" else request.recover
     try:
         calibration = calibration_of(request, source, work.analysis, work.shapes, work.sample)
-        return recover("least-squares", work.analysis, work.alive, pruned, calibration)
+        return guarded(method, work.analysis, work.alive, pruned, calibration, Limits(request.memory, tell))
     except ModelError as error:
         if request.calibration is not None or request.recover != "auto":
             raise

@@ -13,9 +13,11 @@ from onnx_attnprune.evaluate.feeds import Shape
 from onnx_attnprune.evaluate.loading import DataSource
 from onnx_attnprune.evaluate.own import MetricFunction
 from onnx_attnprune.planning import Settings
+from onnx_attnprune.recovery import DEFAULT_MEMORY
 from onnx_attnprune.report import Stage
 
 Tell = Callable[[str], None]
+LEAST_MEMORY = 64 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Request:
     choice). evaluation, calibration: see `evaluate.loading`; preprocess: of images in a folder. metric:
     `module:function` or a function (outputs, labels) that says how good outputs are; None: as the labels ask for.
     reports: where to write the report, each in the form that its ending names (see REPORTS).
+    memory: bytes that the repair may take for what it gathers, beside the models.
     """
 
     model: Path
@@ -35,6 +38,7 @@ class Request:
     round_to: int | None = None
     provider: str = "cpu"
     recover: str = "auto"
+    memory: int = DEFAULT_MEMORY
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     evaluation: DataSource | None = None
     calibration: DataSource | None = None
@@ -52,6 +56,8 @@ class Request:
             raise SettingsError(f"--latency-seconds {self.latency_seconds:g}: must be 0 or a number of seconds")
         if self.metric is not None and self.evaluation is None:
             raise SettingsError("--metric judges outputs by the labels of --eval, which is not given")
+        if self.memory < LEAST_MEMORY:
+            raise SettingsError(f"--memory: at least {LEAST_MEMORY >> 20}MB")
         if self.threads < 0:
             raise SettingsError(f"--threads {self.threads}: must be 0 (automatic) or positive")
         for option, value in (

@@ -12,6 +12,7 @@ from onnx_attnprune.evaluate.metrics import Figures
 from onnx_attnprune.graph import ModelProto, as_float32, index_limits, parameter_count, write_model
 from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
 from onnx_attnprune.pipeline.cut import check_shapes, cut
+from onnx_attnprune.pipeline.memory import peak_memory
 from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.search import search
@@ -124,7 +125,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         with clock.stage("accuracy"):
             unrepaired = accuracy_of(as_float32(pruned) if check.in_float32 else pruned, given, setup, folder)
     with clock.stage("repair"):
-        recovery = repair(request, source, work, pruned)
+        recovery = repair(request, source, work, pruned, clock.tell)
     with clock.stage("write"):
         staged, size = outputs.put_model(recovery.model, output)
         _put_plan(request, work, outputs)
@@ -136,7 +137,15 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         report,
         parameters=Change(report.parameters.before, parameter_count(recovery.model)),
         size=Change(source.bytes, size),
-        repair=Repair(recovery.method, recovery.consumers, recovery.compensated, recovery.notes),
+        repair=Repair(
+            recovery.method,
+            recovery.consumers,
+            recovery.compensated,
+            recovery.notes,
+            recovery.waves,
+            recovery.samples,
+            peak_memory(),
+        ),
     )
     return _Written(report, original, staged, given, setup, unrepaired)
 

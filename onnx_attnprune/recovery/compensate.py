@@ -15,8 +15,8 @@ from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import Consumer, consumers_of
 from onnx_attnprune.recovery.laws import Array
 from onnx_attnprune.recovery.means import Constants, input_means
-from onnx_attnprune.recovery.stored import why_not_stored
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery
+from onnx_attnprune.recovery.stored import why_not_stored
 
 
 @recovery("mean")
@@ -75,7 +75,9 @@ def shift_of(analysis: Analysis, consumer: Consumer, values: Array) -> Shift:
         values = np.concatenate([apart, np.zeros_like(apart)], axis=1)
     scale = float(node.attr("beta", 1.0)) if node.op == "Gemm" else 1.0
     place = consumer.linear.bias
-    return Shift(next(o for o in node.outputs if o), consumer.channel, len(result.axes or ()), values, result.dtype, place, scale)
+    return Shift(
+        next(o for o in node.outputs if o), consumer.channel, len(result.axes or ()), values, result.dtype, place, scale
+    )
 
 
 def _directions(consumer: Consumer) -> int:

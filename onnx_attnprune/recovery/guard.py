@@ -39,7 +39,9 @@ def guarded(
     after = divergence(reference, outputs_of(found.model, unseen))
     if after < before:
         return found
-    told = f"{name} brought the outputs no nearer to the original's ({after:.3g} of their variance, {before:.3g} without)"
+    told = (
+        f"{name} brought the outputs no nearer to the original's ({after:.3g} of their variance, {before:.3g} without)"
+    )
     milder = recover("mean", analysis, alive, plain)
     if divergence(reference, outputs_of(milder.model, unseen)) < before:
         return replace(milder, notes=(f"{told}: compensated the mean instead", *milder.notes))

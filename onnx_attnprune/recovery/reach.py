@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.consumers import Operands, consumers_of
+from onnx_attnprune.recovery.stored import OPERATOR
 
 
 def within_reach(analysis: Analysis, alive: Mapping[int, BoolArray]) -> frozenset[str]:
     """First outputs of the nodes whose stored operands a repair may give other numbers: the consumers of removed
-    channels, and sums that read their results."""
+    channels, what their quantised weights and biases stand behind, and sums that read their results."""
     found: dict[str, None] = {}
     for consumer in consumers_of(analysis, alive):
         result = consumer.node.outputs[0]
         found[result] = None
+        for place in (consumer.linear.weight, consumer.linear.bias):
+            maker = None if place is None else analysis.graph.makers.get((*consumer.node.inputs, *[""] * 9)[place])
+            if maker is not None and maker.op == OPERATOR:  # quantised: what stands behind it is another number
+                found[maker.outputs[0]] = None
         for reader, _ in analysis.graph.readers.get(result, ()):
             if reader.op_type == "Add":
                 found[reader.output[0]] = None

@@ -13,7 +13,7 @@ from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import consumers_of
 from onnx_attnprune.surgery import release
 
-DEFAULT_MEMORY = 2 << 30  # bytes
+DEFAULT_MEMORY = 2_000_000_000  # bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,9 @@ def view_of(consumer: Consumer, weight: NDArray[Any]) -> View | None:
     starts = [r - p for r, p in zip(reach, pads[: len(kernel)], strict=True)]
     ends = [r - p + e for r, p, e in zip(reach, pads[len(kernel) :], extra, strict=True)]
     # The weight's first tap meets the last position of a window.
-    return View(consumer.source, channels, kernel, ones, (*starts, *ends), tuple(-d for d in dilations), groups, strides)
+    return View(
+        consumer.source, channels, kernel, ones, (*starts, *ends), tuple(-d for d in dilations), groups, strides
+    )
 
 
 def rows_of(view: View, x: NDArray[Any], wanted: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
@@ -135,8 +137,8 @@ def rows_at(view: View, x: NDArray[Any], chosen: NDArray[np.int64]) -> Iterator[
     for tap, place in enumerate(np.ndindex(*view.kernel)):
         # Windows of a negative dilation run backwards, from their last position.
         first = [(k - 1) * -d if d < 0 else 0 for k, d in zip(view.kernel, view.dilations, strict=True)]
-        at = tuple(starts[k] + first[k] + place[k] * view.dilations[k] for k in range(rank))
-        patches[..., tap] = padded[(image, *at)].reshape(-1, view.groups, width).swapaxes(0, 1)
+        at = (image, *(starts[k] + first[k] + place[k] * view.dilations[k] for k in range(rank)))
+        patches[..., tap] = padded[at].reshape(-1, view.groups, width).swapaxes(0, 1)
     for g in range(view.groups):
         yield patches[g].reshape(len(chosen), -1)
 

@@ -47,7 +47,6 @@ class Segments:
                 self._held[k] = {name: found[name] for name in live}
             yield {name: found[name] for name in wanted}
 
-
     def _given(self) -> dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]:
         """Type and shape of what is held; None for a size that differs from run to run."""
         found = {}

@@ -1,14 +1,14 @@
 """Recovery "sequential": layer after layer, each fitted on what really arrives at it in the pruned network.
 
 X are the rows of a consumer's input in the pruned network, whose earlier layers are repaired already, and T what its
-result lacks there against the unpruned network's at the same samples and positions: W' = W_S + (C_XX + ridge d I)^-1 C_XT.
-So each layer makes up for the errors that those before it left. Both networks are run piece by piece, each piece once.
+result lacks there against the unpruned network's at the same samples and positions: W' = W_S + (C_XX + ridge d I)^-1
+C_XT. So each layer makes up for the errors that those before it left. Both networks are run piece by piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from onnx_attnprune.recovery.jobs import Job, by_weight, jobs_of
 from onnx_attnprune.recovery.least_squares import gather, is_unseen, mend, refit, ridge_for, rows_wanted
 from onnx_attnprune.recovery.mending import Mender, Pair
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery, samples_of
-from onnx_attnprune.recovery.rows import Gathering, View, positions, results_at, rows_at, some
+from onnx_attnprune.recovery.rows import Gathering, positions, results_at, rows_at, some
 from onnx_attnprune.recovery.segments import Held, Segments
 from onnx_attnprune.recovery.solving import joint
 from onnx_attnprune.recovery.targets import Flow, Target

@@ -29,10 +29,8 @@ def why_not_stored(analysis: Analysis, consumer: Consumer) -> str:
         if len(graph.readers[maker.outputs[0]]) > 1 or len(graph.readers[maker.inputs[0]]) > 1:
             return "a quantised weight that others share"
     place = consumer.linear.bias
-    if consumer.recurrent and place is not None and place < len(node.inputs) and node.inputs[place]:
-        if node.inputs[place] not in graph.constants:
-            return "computed bias"
-    return ""
+    bias = node.inputs[place] if place is not None and place < len(node.inputs) else ""
+    return "computed bias" if consumer.recurrent and bias and bias not in graph.constants else ""
 
 
 def is_quantised(analysis: Analysis, node: Node, place: int | None) -> bool:

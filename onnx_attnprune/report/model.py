@@ -68,12 +68,19 @@ class KeptRow:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What the repair did: its method, how many of the consumers of removed channels it could mend, and why not all."""
+    """What the repair did: its method, how many of the consumers of removed channels it could mend, and why not all.
+
+    waves: how many sets of layers were fitted, one after the other. samples: on how many samples. peak: the most bytes
+    of memory that the process held until then; None where the system does not say.
+    """
 
     method: str
     consumers: int
     compensated: int
     notes: tuple[str, ...] = ()
+    waves: int = 0
+    samples: int = 0
+    peak: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,10 @@ def timed_verdict(timing: Timing, k: int) -> str:
 def repair_text(repair: Repair) -> str:
     """What a repair did, in a line."""
     text = f"{repair.method}, {repair.compensated} of {repair.consumers} consumers of removed channels"
+    if repair.waves:
+        text += f", in {repair.waves} {'wave' if repair.waves == 1 else 'waves'}"
+    if repair.peak is not None:
+        text += f"; memory of the run {repair.peak / 1e9:.2f} GB at most"
     if repair.notes:
         rest = len(repair.notes) - 1
         text += f"; {repair.notes[0]}" + (f" (and {rest} more such notes in --report)" if rest else "")

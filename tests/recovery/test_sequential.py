@@ -1,0 +1,113 @@
+"""The sequential fit: each layer makes up for what those before it left."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx_attnprune import surgery
+from onnx_attnprune.recovery import Limits, guarded, recover
+from onnx_attnprune.recovery.guard import divergence
+from onnx_attnprune.recovery.jobs import jobs_of
+from onnx_attnprune.recovery.targets import Flow
+from tests.oracle import parse
+from tests.recovery.helpers import put, run, stored, without
+from tests.recovery.test_least_squares import samples
+
+DEEP = """g (float[N, 6] x) => (float[N, 4] y)
+<float[6, 16] w1, float[16, 15] w2, float[15, 14] w3, float[14, 4] w4> {
+    a = MatMul(x, w1)
+    b = Relu(a)
+    c = MatMul(b, w2)
+    d = Relu(c)
+    e = MatMul(d, w3)
+    f = Relu(e)
+    y = MatMul(f, w4)
+}"""
+RESIDUAL = """g (float[N, 3, 6, 5] x) => (float[N, 4, 6, 5] y)
+<float[9, 3, 1, 1] w0, float[8, 9, 1, 1] w1, float[7, 8, 1, 1] w2, float[8, 7, 1, 1] w3, float[4, 8, 1, 1] w4,
+ float[8] s, float[8] b, float[8] m, float[8] v> {
+    p = Conv (x, w0)
+    q = Relu(p)
+    a = Conv (q, w1)
+    r = Relu(a)
+    c = Conv (r, w2)
+    d = Relu(c)
+    e = Conv (d, w3)
+    n = BatchNormalization(e, s, b, m, v)
+    f = Add(r, n)
+    y = Conv (f, w4)
+}"""
+
+
+def error(text: str, removed: dict[str, list[int]], method: str) -> float:
+    """The divergence of the outputs after a repair, on samples that it has not seen."""
+    model = parse(text)
+    if "v" in {t.name for t in model.graph.initializer}:
+        put(model, "v", np.abs(stored(model, "v")) + 0.5)
+        put(model, "s", np.abs(stored(model, "s")) + 0.5)
+    analysis, alive = without(model, removed)
+    found = recover(method, analysis, alive, surgery.prune(analysis, alive), samples(model, 1024))
+    feeds = dict(samples(model, 16, seed=9).runs[0])
+    return divergence([run(model, feeds)], [run(found.model, feeds)])
+
+
+@pytest.mark.parametrize(
+    ("text", "removed"),
+    [
+        (DEEP, {"w1": [0, 3, 5, 6, 9, 11], "w2": [1, 2, 7, 8, 12], "w3": [0, 4, 6, 10]}),
+        (RESIDUAL, {"w0": [2, 5, 7], "w1": [1, 4, 6], "w2": [0, 3, 5]}),
+    ],
+    ids=["deep", "residual"],
+)
+def test_layer_after_layer_is_nearer_to_the_original_than_all_at_once(text: str, removed: dict[str, list[int]]) -> None:
+    assert error(text, removed, "sequential") < 0.95 * error(text, removed, "least-squares")
+
+
+def test_the_last_layer_before_a_sum_is_fitted_on_the_sum() -> None:
+    model = parse(RESIDUAL)
+    put(model, "v", np.abs(stored(model, "v")) + 0.5)
+    analysis, alive = without(model, {"w0": [2], "w1": [1], "w2": [0]})
+    jobs, _ = jobs_of(analysis, alive)
+    flow = Flow(analysis, jobs)
+    names = {j.consumer.node.outputs[0]: flow.target(k, j).name for k, j in enumerate(jobs)}
+    assert names == {"a": "a", "c": "c", "e": "f", "y": "y"}
+    scale = flow.target(2, jobs[2]).scale
+    assert scale is not None
+    np.testing.assert_allclose(scale, stored(model, "s") / np.sqrt(stored(model, "v") + 1e-5), rtol=1e-5)
+
+
+def test_little_memory_changes_nothing_but_the_number_of_waves() -> None:
+    model = parse(DEEP)
+    analysis, alive = without(model, {"w1": [0, 3, 5], "w2": [1, 2, 7]})
+    feeds = dict(samples(model, 16, seed=9).runs[0])
+    told: list[str] = []
+    found = [
+        recover("sequential", analysis, alive, surgery.prune(analysis, alive), samples(model), limits)
+        for limits in (Limits(), Limits(1000, told.append))
+    ]
+    one, other = (run(f.model, feeds)["y"] for f in found)
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert told == ["repair: wave 1 of 2, 1 layers of 2", "repair: wave 2 of 2, 1 layers of 2"]
+    assert (found[0].waves, found[0].samples) == (2, 256)
+
+
+def test_a_repair_that_brings_nothing_nearer_is_taken_back() -> None:
+    model = parse(DEEP)
+    analysis, alive = without(model, {"w1": [15]})
+    pruned = surgery.prune(analysis, alive)
+    for name in ("w1", "w2"):
+        put(model, name, np.zeros_like(stored(model, name)))  # nothing arrives: nothing can be brought nearer
+    before = stored(pruned, "w3").copy()
+    found = guarded("sequential", analysis, alive, pruned, samples(model))
+    assert found.method == "none"
+    assert "brought the outputs no nearer" in found.notes[0]
+    np.testing.assert_array_equal(stored(found.model, "w3"), before)
+
+
+def test_divergence_counts_numbers_and_labels() -> None:
+    one = {"y": np.array([[1.0, -1.0]]), "label": np.array([0, 1, 1, 2])}
+    other = {"y": np.array([[1.0, 0.0]]), "label": np.array([0, 1, 2, 2])}
+    assert divergence([one], [other]) == pytest.approx((0.5 + 0.25) / 2)
+    assert divergence([one], [{**other, "y": np.array([[np.nan, 0.0]])}]) == np.inf
+    assert divergence([one], [{**other, "y": np.zeros((1, 3))}]) == pytest.approx((1 + 0.25) / 2)
