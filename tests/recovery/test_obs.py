@@ -135,7 +135,7 @@ def test_the_unpruned_network_is_judged_once(analysis: Analysis) -> None:
     assert samples.judge("obs", {}) is samples.judge("obs", {})
 
 
-@pytest.mark.parametrize("why", ["padding", "width"])
+@pytest.mark.parametrize("why", ["width"])
 def test_consumers_that_are_not_refitted_count_as_uncorrelated(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = parse(
         """g (float[N, 3, 6, 5] x) => (float[N, 2, 6, 5] y)
