@@ -28,11 +28,12 @@ from onnx_attnprune.evaluate.own import MetricFunction
 from onnx_attnprune.graph import read_model
 from onnx_attnprune.pipeline import Request, prune_file
 from onnx_attnprune.planning import AMOUNTS, Heads, Scope, Settings, option
+from onnx_attnprune.recovery import DEFAULT_MEMORY
 from onnx_attnprune.scoring import DEFAULT, SAMPLED
 
 USUAL_RATIO = 0.3
 BUDGETS = tuple(name for name in AMOUNTS if name not in ("ratio", "threshold", "top_k"))
-FITTING = ("auto", "least-squares")  # repairs that look at samples
+FITTING = ("auto", "least-squares", "sequential")  # repairs that look at samples
 
 
 def prune(
@@ -63,6 +64,7 @@ def prune(
     from_plan: PathLike | Mapping[str, Any] | None = None,
     dry_run: bool = False,
     recover: str = "auto",
+    memory: int = DEFAULT_MEMORY,
     calibrate: DataSource | None = None,
     eval: DataSource | None = None,  # noqa: A002 - called like the flag
     preprocess: str = "",
@@ -77,9 +79,10 @@ def prune(
     """Prune a trained network: `onnx-attnprune MODEL OUTPUT`, whose --help tells of every keyword.
 
     model: a path, the bytes of a file, or a ModelProto, which is not changed. output: where to write the result;
-    without one it is only in the `Result`. round_to: None is "auto". calibrate, eval: a path, "module:function", a
-    function that yields batches, or a dict of arrays (with "labels" for eval). metric: "module:function" or a function
-    (outputs, labels). from_plan: a path, or the `plan` of a Result. tell: called with the name of each stage.
+    without one it is only in the `Result`. round_to: None is "auto". memory: in bytes. calibrate, eval: a path,
+    "module:function", a function that yields batches, or a dict of arrays (with "labels" for eval). metric:
+    "module:function" or a function (outputs, labels). from_plan: a path, or the `plan` of a Result. tell: called with
+    the name of each stage.
 
     Raises a subclass of AttnPruneError: the same errors, in the same words, as the command.
     """
@@ -133,7 +136,7 @@ def prune_request(model: Path, output: Path | None, command: str, **keywords: An
         from_plan=path_or_none(given["from_plan"]),
         reports=paths(given["report"]),
         command=command,
-        **{k: given[k] for k in ("round_to", "provider", "recover", "preprocess", "metric", "latency_seconds",
+        **{k: given[k] for k in ("round_to", "provider", "recover", "memory", "preprocess", "metric", "latency_seconds",
                                  "threads")},
     )  # fmt: skip  # a list of names
 
