@@ -31,7 +31,6 @@ from onnx_attnprune.graph import (
     interface_change,
     is_quantised,
     parameter_count,
-    serialized,
     structural_fault,
     with_even_scales,
 )  # fmt: skip  # a list of names
@@ -180,22 +179,9 @@ def plainly(model: ModelProto, feeds: Feeds) -> Mapping[str, Array]:
     return Session(model, optimisation=Optimisation.NONE).run(feeds)
 
 
-def precise(model: ModelProto, feeds: Feeds) -> dict[str, Array]:
-    """The outputs with exact integer kernels.
-
-    Without the VNNI instructions, ONNX Runtime multiplies unsigned by signed 8-bit numbers in pairs whose sum saturates
-    at 16 bits, so that a result rests on which channels are neighbours. An option takes slower kernels; it works from
-    the second level of the optimiser on.
-    """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    session = ort.InferenceSession(serialized(model), options, providers=["CPUExecutionProvider"])
-    names = [o.name for o in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+def precise(model: ModelProto, feeds: Feeds) -> Mapping[str, Array]:
+    """The outputs with integer kernels that are exact on every processor."""
+    return Session(model, optimisation=Optimisation.PRECISE).run(feeds)
 
 
 def rounding(model: ModelProto, want: Feeds, feeds: Feeds) -> float:

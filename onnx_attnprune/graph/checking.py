@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_attnprune.graph.model import Graph, Node, Signature, _signature, all_tensors
 from onnx_attnprune.graph.naming import bodies_of, graphs_of, nodes_of
@@ -104,10 +104,11 @@ def selected_by(model: ModelProto, cut: ModelProto) -> list[str]:
     resized = {t.name for t in model.graph.initializer if shapes.get(t.name, list(t.dims)) != list(t.dims)}
     names: dict[str, None] = {}
     behind: set[str] = set()
-    for node, other in zip(_named(model), _named(cut), strict=False):
+    read = {_first(n.output): list(n.input) for n in cut.graph.node}
+    for node in model.graph.node:
         selects = SELECTING.get(node.op_type, 0)
         if behind.intersection(node.input):
-            if resized.intersection(node.input) or list(node.input) != list(other.input):
+            if resized.intersection(node.input) or list(node.input) != read.get(_first(node.output)):
                 return []
         elif selects:
             names.update(dict.fromkeys(node.input[:selects]))
@@ -116,9 +117,9 @@ def selected_by(model: ModelProto, cut: ModelProto) -> list[str]:
     return list(names)
 
 
-def _named(model: ModelProto) -> list[NodeProto]:
-    """The nodes of the main graph but those that a cut puts in or may rewrite (constants, chosen sizes)."""
-    return [n for n in model.graph.node if n.op_type != "Constant" and not n.output[0].endswith("_chosen")]
+def _first(names: Iterable[str]) -> str:
+    """The first output that is not left out, which names a node."""
+    return next((name for name in names if name), "")
 
 
 def with_even_scales(model: ModelProto) -> ModelProto:

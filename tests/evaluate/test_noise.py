@@ -10,9 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from onnx_attnprune.errors import SelfCheckError
+from onnx_attnprune.evaluate import selfcheck
 from onnx_attnprune.evaluate.equivalence import TOLERANCE
 from onnx_attnprune.evaluate.selfcheck import MOST, check_equivalence
 from onnx_attnprune.graph import is_quantised, selected_by, with_even_scales
+from onnx_attnprune.runtime import Optimisation, Session
 
 LINE = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,7] x) => (float[1,5] y) { y = MatMul(x, w) }'
 
@@ -75,6 +77,30 @@ def test_a_value_that_tips_over_to_the_next_step_is_no_difference(tmp_path: Path
         check_equivalence(lambda: model, wrong, {"x": x}, "float32", "x", tmp_path)
 
 
+class Saturating(Session):
+    """What a processor without VNNI does: 8-bit products are off, but for those that are asked to be precise."""
+
+    def __init__(self, model: bytes, *, optimisation: Optimisation) -> None:
+        super().__init__(model, optimisation=optimisation, threads=1)
+        self.off = 0.0 if optimisation is Optimisation.PRECISE else 0.1
+
+    def run(self, feeds: dict[str, np.ndarray], output_names: list[str] | None = None) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng()
+        found = super().run(feeds, output_names)
+        return {k: (v + self.off * rng.standard_normal(v.shape)).astype(v.dtype) for k, v in found.items()}
+
+
+def test_kernels_that_saturate_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "Session", Saturating)
+    x = {"x": np.random.default_rng(2).standard_normal((1, 7)).astype(np.float32)}
+    check = check_equivalence(lambda: quantised(0.3), quantised(0.3), x, "float32", "x", tmp_path)
+    assert check.inputs.endswith("powers of two, 8-bit kernels that don't saturate")
+    wrong = quantised(0.3)
+    wrong.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((7, 5), np.float32), "w"))
+    with pytest.raises(SelfCheckError):
+        check_equivalence(lambda: quantised(0.3), wrong, x, "float32", "x", tmp_path)
+
+
 SELECT = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,7] x) => (float[1,3] y) {
     a = MatMul(x, w)
     v, i = TopK(a, k)
@@ -107,6 +133,7 @@ def test_scores_that_tie_may_change_places(tmp_path: Path) -> None:
     check = check_equivalence(lambda: model, tipped, feeds, "float32", "x", tmp_path)
     assert "select by" in check.inputs
     assert [d.output for d in check.differences] == ["a"]
+    assert check.tolerance == TOLERANCE["float32"]  # how far rows go that change places is no noise of the scores
 
 
 def test_scores_that_differ_may_not(tmp_path: Path) -> None:
@@ -121,3 +148,16 @@ def test_what_is_cut_behind_a_selection_has_to_come_out_the_same() -> None:
     model = selecting(w, u)
     assert selected_by(model, selecting(w[:, :4], u)) == ["a"]
     assert selected_by(model, selecting(w, u[:, :2])) == []
+
+
+def test_a_node_that_the_cut_puts_in_before_a_selection_is_no_change_behind_it() -> None:
+    rng = np.random.default_rng(0)
+    w, u = (rng.standard_normal(s).astype(np.float32) for s in ((7, 5), (2, 3)))
+    model, scaled = selecting(w, u), selecting(w, u)
+    scaled.graph.node[0].output[0] = "a_inner"
+    scaled.graph.node.insert(1, helper.make_node("Mul", ["a_inner", "half"], ["a"]))
+    scaled.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
+    assert selected_by(model, scaled) == ["a"]
+    behind = selecting(w, u)
+    behind.graph.node[2].input[0] = "a"
+    assert selected_by(model, behind) == []

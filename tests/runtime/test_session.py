@@ -328,3 +328,15 @@ def test_bound_runs_compute_what_others_do() -> None:
         session._bound({"x": X, "y": Y}, "abacus")
     narrow = model("g (bfloat16[N, 3] x) => (bfloat16[N, 3] y) {y = Identity(x)}")
     Session(narrow)._bound({"x": X.astype(ml_dtypes.bfloat16)}, "cpu")()
+
+
+def test_precise_products_of_8_bits() -> None:
+    """Pairs of products whose sum leaves 16 bits: exact, and asked for in the way that all x64 processors heed."""
+    product = model("g (uint8[3,4] x) => (int32[3,2] y) { y = MatMulInteger (x, w) }")
+    w = np.full((4, 2), 127, np.int8)
+    product.graph.initializer.append(numpy_helper.from_array(w, "w"))
+    x = np.full((3, 4), 255, np.uint8)
+    session = Session(product, optimisation=Optimisation.PRECISE)
+    np.testing.assert_array_equal(session.run({"x": x})["y"], x.astype(np.int32) @ w)
+    options = session._session.get_session_options()
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
