@@ -12,6 +12,7 @@ from onnx_attnprune.axes import Pick, leaves
 from onnx_attnprune.errors import ModelError
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import alive_of, analyze
+from onnx_attnprune.grouping.findings import UNMADE
 from onnx_attnprune.ops.reduce import RMS
 from tests.oracle import (
     IMAGE,
@@ -320,3 +321,12 @@ def test_spared_channels_know_why() -> None:
     o = Conv (x, other) t = Add (s, o)"""
     analysis = analyze(Graph(net(body, "float[5,3,1,1] other", opset=13)))
     assert [(g.name, g.spared) for g in analysis.groups] == [("w0", ""), ("w", RMS)]
+
+
+def test_channels_that_no_weight_makes_are_spared() -> None:
+    """One-hot written out: its channels are the values that an input may have, and no weight makes them."""
+    text = """g (float[N, 7] x) => (float[N, 7, 3] y)
+    <float[5] values = {0, 1, 2, 3, 4}, int64[1] last = {2}, float[5, 4] w, float[4, 3] v>
+    { u = Unsqueeze (x, last) e = Equal (u, values) h = Cast <to = 1> (e) d = MatMul (h, w) y = MatMul (d, v) }"""
+    analysis = analyze(Graph(parse(text, 13)))
+    assert [(g.size, g.spared) for g in analysis.groups] == [(5, UNMADE), (4, "")]

@@ -127,7 +127,7 @@ def test_what_goes_only_by_name(tmp_path: Path) -> None:
         13,
     )
     text = " ".join(inspect(saved(model, tmp_path)).stdout.split())
-    assert "left whole unless --include names it, since an RMS norm runs over it: w" in text
+    assert "left whole unless --include names it, since a norm runs over it: w" in text
     assert "100.0% 100.0%" in text  # can be cut; left at a ratio of a half
 
 

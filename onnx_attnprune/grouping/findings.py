@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from onnx_attnprune.axes import Axis, Space, Var, leaves
 from onnx_attnprune.grouping.model import Group, Kept, Member, Slot
 
+UNMADE = "no weight makes its channels, they tell values of an input apart"
+
 
 class Findings:
     """What a pass has found. `roles`: by slot, what its axes are to the channels on them. `spared`: axes that had
@@ -43,7 +45,7 @@ class Findings:
                 again += 1
                 name = f"{base}#{again}"
             names.add(name)
-            yield Group(number, var, name, tuple(found), self._spared.get(var.id, ""))
+            yield Group(number, var, name, tuple(found), self._spared.get(var.id, "") or _unmade(found))
 
     def _on(self, axis: Axis) -> Mapping[int, Var]:
         """The variables on an axis, by id. Remembered: to be asked only once nothing is tied any more."""
@@ -63,3 +65,9 @@ class Findings:
                     continue  # an axis that is a product of a kept and a free one does lose channels
                 if why := self._space.reasons(axis):
                     yield Kept(slot.tensor, k, axis.size, why[0].node, why[0].op, why[0].why)
+
+
+def _unmade(members: Sequence[Member]) -> str:
+    """Why channels that no weight makes had better stay whole: they tell values of an input apart, as one-hot does."""
+    roles = {m.role for m in members}
+    return UNMADE if "consumer" in roles and "producer" not in roles else ""

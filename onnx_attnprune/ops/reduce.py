@@ -1,8 +1,8 @@
 """Reductions: over space they let channels go, over channels only where silenced ones are zero and add nothing.
 
 A mean over channels of which some are zero is their sum over the number of all; over those that are left alone it would
-be another number, and is scaled back (`Effect.averaged`). A mean of squares is the heart of an RMS norm: the width that
-it runs over can go in the same way, but is spared unless a user names it, as that of every other norm.
+be another number, and is scaled back (`Effect.averaged`). A mean or sum of squares is the heart of a norm: the width
+that it runs over can go in the same way, but is spared unless a user names it, as that of every other norm.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from onnx_attnprune.ops.registry import Effect, Tensor, View, rule
 from onnx_attnprune.ops.values import FLOATS
 
 INT64 = 7
-RMS = "an RMS norm runs over it"
+RMS = "a norm runs over it"
+SQUARING = {"ReduceL2", "ReduceSumSquare"}
 ADDING = {"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"}  # a zero changes nothing
 THROUGH_ZERO = ADDING | {"ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"}  # zeros give zero
 
@@ -38,8 +39,9 @@ def reduce(n: View) -> Effect:
         if not exact and not n.space.is_kept(x[k]):
             n.keep(x[k], f"{n.node.op} over channels")
     silent = n.tensor(0).silent and n.node.op in THROUGH_ZERO
-    averaged = tuple(x[k] for k in sorted(gone)) if mean and exact else ()
-    spared = tuple((axis, RMS) for axis in averaged) if n.is_square(0) else ()
+    over = tuple(x[k] for k in sorted(gone)) if exact else ()
+    spared = tuple((axis, RMS) for axis in over) if n.node.op in SQUARING or n.is_square(0) else ()
+    averaged = over if mean else ()
     return Effect((n.out(_without(n, x, gone), silent=silent),), averaged=averaged, spared=spared)
 
 

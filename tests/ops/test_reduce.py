@@ -136,6 +136,25 @@ def test_rms_norm_is_spared(square: str) -> None:
     assert [(g.name, g.size, g.spared) for g in analysis.groups] == [("w0", 4, ""), ("w", 5, rules.RMS)]
 
 
+@pytest.mark.parametrize(
+    "norm",
+    [
+        "q = Mul (h, h) r = ReduceSum <keepdims=1> (q, one)",
+        "r = ReduceSumSquare <axes=[1], keepdims=1> (h)",
+        "r = ReduceL2 <axes=[1], keepdims=1> (h)",
+    ],
+)
+def test_norms_by_sums_are_spared(norm: str) -> None:
+    body = f"{norm} e = Add (r, small) t = Div (h, e)"
+    analysis = check(net(body, "int64[1] one = {1}, float small = {0.01}", opset=13))
+    assert [(g.name, g.spared) for g in analysis.groups] == [("w0", ""), ("w", rules.RMS)]
+
+
+def test_a_plain_sum_is_not_spared() -> None:
+    analysis = check(net("r = ReduceSum <keepdims=1> (h, one) t = Mul (h, r)", "int64[1] one = {1}", opset=13), FREE)
+    assert not any(g.spared for g in analysis.groups)
+
+
 @pytest.mark.parametrize("power", ["q = Pow (h, three)", "a = Neg (h) q = Mul (h, a)", "q = Abs (h)"])
 def test_other_means_are_not_spared(power: str) -> None:
     body = f"{power} m = ReduceMean <axes=[1], keepdims=1> (q) t = Mul (h, m)"

@@ -165,10 +165,10 @@ def test_notes_say_what_is_spared() -> None:
     { h = MatMul (x, a) k = MatMul (h, w) q = Mul (k, k) m = ReduceMean <axes = [-1], keepdims = 1> (q)
       t = Mul (k, m) y = MatMul (t, v) }"""
     analysis = analyze(Graph(parse(text, 13)))
-    note = "left whole, since an RMS norm runs over it (--include by this name cuts it): w"
+    note = "left whole, since a norm runs over it (--include by this name cuts it): w"
     assert choose(analysis, Settings()).notes == (note,)
     assert choose(analysis, Settings(include=("w",))).notes == ()
-    with pytest.raises(NothingToPruneError, match="no group to prune; left whole, since an RMS norm"):
+    with pytest.raises(NothingToPruneError, match="no group to prune; left whole, since a norm"):
         choose(analysis, Settings(exclude=("a",)))
 
 
