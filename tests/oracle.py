@@ -174,7 +174,7 @@ def default_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 # ---------------------------------------------------------------- the check
-def check(
+def assert_exact(
     model: ModelProto,
     groups: Mapping[str, int] | None = None,
     *,
@@ -193,7 +193,7 @@ def check(
     analysis = analyzed(model, groups, shapes)
     assert analysis.groups, told(analysis)
     runner, feeds = runs(model), feeds_of(model, shapes, 1)
-    check_shapes(analysis, runner, feeds)
+    assert_shapes(analysis, runner, feeds)
     reference = runner.run(model, feeds)
     moved = max(distance(reference, pruned_as_masked(analysis, seed, runner, feeds, tolerance)) for seed in seeds)
     assert moved > 20 * _limit(model, reference), "the cut changes nothing, so that the test proves nothing"
@@ -208,7 +208,7 @@ def pruned_as_masked(
     is in order."""
     model, alive = analysis.graph.model, random_masks(analysis, seed)
     pruned, masked = surgery.prune(analysis, alive), surgery.mask(analysis, alive)
-    same_interface(model, pruned)
+    assert_same_interface(model, pruned)
     onnx.checker.check_model(pruned, full_check=True)
     assert weight(pruned) < weight(model) or not alive
     want, got = runner.run(masked, feeds), runner.run(pruned, feeds)
@@ -229,7 +229,7 @@ def analyzed(
     return analysis
 
 
-def check_shapes(analysis: Analysis, runner: Runner, feeds: Feeds) -> None:
+def assert_shapes(analysis: Analysis, runner: Runner, feeds: Feeds) -> None:
     """Assert that every tensor has in a run the shape that the analysis says it has, but for sizes that it
     leaves open."""
     stated, outer = {}, {o for n in analysis.graph.model.graph.node for o in n.output if o}  # not those of bodies
@@ -250,7 +250,7 @@ def _limit(model: ModelProto, outputs: Feeds) -> float:
     return max((TOLERANCE[n] for n in names if n in TOLERANCE), default=1e-5)
 
 
-def same_interface(one: ModelProto, other: ModelProto) -> None:
+def assert_same_interface(one: ModelProto, other: ModelProto) -> None:
     """Inputs that must be fed, and outputs, are the same in name, type and shape."""
     for side in ("input", "output"):
         stored = {t.name for t in one.graph.initializer}

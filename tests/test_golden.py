@@ -6,7 +6,7 @@ import pytest
 
 from tests.golden.__main__ import FOLDER, main, text_of
 from tests.golden.nets import NETS
-from tests.oracle import check
+from tests.oracle import assert_exact
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -17,7 +17,7 @@ def test_groups(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETS)
 def test_pruned_is_masked(name: str) -> None:
-    check(NETS[name](), seeds=(0, 1, 2, 3), tolerance=1e-4)
+    assert_exact(NETS[name](), seeds=(0, 1, 2, 3), tolerance=1e-4)
 
 
 def test_there_is_no_file_too_many() -> None:

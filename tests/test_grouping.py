@@ -18,8 +18,8 @@ from tests.oracle import (
     IMAGE,
     Runner,
     analyzed,
+    assert_exact,
     assert_kept,
-    check,
     default_shapes,
     distance,
     kept,
@@ -113,7 +113,7 @@ def test_blocks(case: str) -> None:
     weights, body, groups = BLOCKS[case]
     x = "float[N, 3, 10, 8] x" if case == "feature pyramid" else IMAGE
     more = ", float zero = {0.0}, float six = {6.0}" if "six" in body else ""
-    check(graph(weights + more, body, x=x), groups, seeds=range(5))
+    assert_exact(graph(weights + more, body, x=x), groups, seeds=range(5))
 
 
 # ---------------------------------------------------------------- constants
@@ -121,7 +121,7 @@ def test_a_shared_constant_does_not_tie() -> None:
     """One bias for two convolutions: each of them is cut as it likes."""
     weights = "float[5,3,1,1] a, float[5,3,1,1] b, float[5] shared, float[2,5,1,1] u, float[2,5,1,1] v"
     body = "p = Conv (x, a, shared) q = Conv (x, b, shared) c = Conv (p, u) d = Conv (q, v) y = Add (c, d)"
-    check(graph(weights, body), {"a": 5, "b": 5}, seeds=range(5))
+    assert_exact(graph(weights, body), {"a": 5, "b": 5}, seeds=range(5))
 
 
 def test_a_constant_through_identity() -> None:
@@ -130,7 +130,7 @@ def test_a_constant_through_identity() -> None:
     body = (
         "i = Identity (zeros) p = Conv (x, a, zeros) q = Conv (x, b, i) c = Conv (p, u) d = Conv (q, v) y = Add (c, d)"
     )
-    analysis = check(graph(weights, body), {"a": 5, "b": 5}, seeds=range(5))
+    analysis = assert_exact(graph(weights, body), {"a": 5, "b": 5}, seeds=range(5))
     assert {m.role for g in analysis.groups for m in g.members if m.slot.tensor == "zeros"} == {"bias"}
 
 
@@ -138,7 +138,7 @@ def test_one_result_for_two_readers_does_tie() -> None:
     """A constant is one per use, but what a node makes of it is one tensor."""
     weights = "float[5,3,1,1] a, float[5,3,1,1] b, float[5] zeros, float[2,5,1,1] u, float[2,5,1,1] v"
     body = "i = Identity (zeros) p = Conv (x, a, i) q = Conv (x, b, i) c = Conv (p, u) d = Conv (q, v) y = Add (c, d)"
-    check(graph(weights, body), {"a": 5})
+    assert_exact(graph(weights, body), {"a": 5})
 
 
 def test_weights_that_are_computed() -> None:
@@ -149,7 +149,7 @@ def test_weights_that_are_computed() -> None:
     body = """t0 = Transpose (w0) c0 = Cast <to=1> (t0) k0 = Reshape (c0, s) p = Conv (x, k0) e = Unsqueeze
     (gain, one) m = Mul (w, e)
     k1 = Unsqueeze (m, at) q = Conv (p, k1) k2 = Reshape (v, r) y = Conv (q, k2)"""
-    analysis = check(graph(weights, body), {"w0": 4, "gain": 5})
+    analysis = assert_exact(graph(weights, body), {"w0": 4, "gain": 5})
     found = [(m.slot.tensor, m.axis, m.role) for g in analysis.groups for m in g.members]
     assert [row for row in found if row[0] in ("w0", "w")] == [
         ("w0", 1, "producer"), ("w", 1, "consumer"), ("w", 0, "producer"),
@@ -187,7 +187,7 @@ def test_inputs_and_outputs_keep() -> None:
 
 def test_channels_of_a_size_that_only_the_run_knows() -> None:
     """The input's channels are not stated: nothing is known of the first weight's, all else is free."""
-    check(net("t = Relu (h)", x="float[N, C, 9, 7] x"), FREE, shapes={"x": (2, 3, 9, 7)})
+    assert_exact(net("t = Relu (h)", x="float[N, C, 9, 7] x"), FREE, shapes={"x": (2, 3, 9, 7)})
 
 
 def test_an_input_of_unknown_rank() -> None:
@@ -197,7 +197,9 @@ def test_an_input_of_unknown_rank() -> None:
     analysis = analyze(Graph(model))
     assert not analysis.groups
     assert_kept(analysis, "w0", 0, "Conv", "the shape of 'x' is not known")
-    analysis = analyzed(model, FREE, {"x": (2, 3, 9, 7)})  # not `check`: onnx.checker demands that inputs have a shape
+    analysis = analyzed(
+        model, FREE, {"x": (2, 3, 9, 7)}
+    )  # not `assert_exact`: onnx.checker demands that inputs have a shape
     runner, feeds = Runner(model), {"x": np.random.default_rng(0).standard_normal((2, 3, 9, 7)).astype(np.float32)}
     alive = random_masks(analysis, 1)
     pruned, masked = surgery.prune(analysis, alive), surgery.mask(analysis, alive)
@@ -216,7 +218,7 @@ def test_four_bits() -> None:
             model.graph.initializer[k].CopyFrom(
                 helper.make_tensor("q", TensorProto.INT4, [6, 5, 1, 1], rng.integers(-7, 8, 30).tolist())
             )
-    analysis = check(model, HELD)
+    analysis = assert_exact(model, HELD)
     assert_kept(analysis, "w", 0, "Cast", "share a byte")
 
 
@@ -275,7 +277,7 @@ def test_initializers_that_are_inputs_too() -> None:
     for tensor in model.graph.initializer:
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     onnx.checker.check_model(model, full_check=True)
-    check(model, FREE)
+    assert_exact(model, FREE)
 
 
 def test_told() -> None:
@@ -300,17 +302,17 @@ def test_nodes_of_constants() -> None:
     (tensor,) = (t for t in model.graph.initializer if t.name == "b")
     model.graph.initializer.remove(tensor)
     model.graph.node.insert(0, node)
-    check(model, FREE, shapes=default_shapes(model))
+    assert_exact(model, FREE, shapes=default_shapes(model))
 
 
 def test_a_constant_that_nothing_is_weighed_by_is_no_group() -> None:
     """Only the type of `e` is read: to take channels out of it would change nothing."""
-    check(net("t = CastLike (h, e)", "float[6] e"), FREE)
+    assert_exact(net("t = CastLike (h, e)", "float[6] e"), FREE)
 
 
 def test_what_depends_on_the_input_is_no_weight() -> None:
     """A product of h and a constant is none, so that what is added to it has the role of a bias."""
-    analysis = check(net("m = Mul (h, c) t = Add (m, d)", "float[5,1,1] c, float[5,1,1] d"), FREE)
+    analysis = assert_exact(net("m = Mul (h, c) t = Add (m, d)", "float[5,1,1] c, float[5,1,1] d"), FREE)
     roles = {m.slot.tensor: m.role for g in analysis.groups for m in g.members}
     assert (roles["c"], roles["d"]) == ("scale", "bias")
 

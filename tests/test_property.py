@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import ModelProto
 
 from tests.networks import networks
-from tests.oracle import Runner, analyzed, check_shapes, default_shapes, feeds_of, pruned_as_masked
+from tests.oracle import Runner, analyzed, assert_shapes, default_shapes, feeds_of, pruned_as_masked
 from tests.sequences import sequence_networks
 
 THOROUGH = settings().max_examples > 1000  # the profile that tests/conftest.py registers
@@ -30,22 +30,22 @@ def usual(examples: int) -> settings:
 @usual(40)
 @given(model=networks(), seed=st.integers(0, 999))
 def test_pruned_is_masked(model: ModelProto, seed: int) -> None:
-    compare(model, seed)
+    assert_cut_is_exact(model, seed)
 
 
 @usual(40)
 @given(model=sequence_networks(), seed=st.integers(0, 999))
 def test_pruned_is_masked_over_sequences(model: ModelProto, seed: int) -> None:
-    compare(model, seed)
+    assert_cut_is_exact(model, seed)
 
 
-def compare(model: ModelProto, seed: int) -> None:
+def assert_cut_is_exact(model: ModelProto, seed: int) -> None:
     """Assert that a random cut is exact; a rounded number may fall to the other side for an input, but not for all."""
     onnx.checker.check_model(model, full_check=True)
     analysis, shapes = analyzed(model), default_shapes(model)
     note(onnx.printer.to_text(model.graph))
     runner = Runner(model)
-    check_shapes(analysis, runner, feeds_of(model, shapes, seed))
+    assert_shapes(analysis, runner, feeds_of(model, shapes, seed))
     attempts = ATTEMPTS if any("Quantize" in node.op_type for node in model.graph.node) else 1
     for attempt in range(attempts if analysis.groups else 0):
         try:

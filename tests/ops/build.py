@@ -11,7 +11,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import Analysis, analyze
-from tests.oracle import Feeds, Runner, check, fill, told
+from tests.oracle import Feeds, Runner, assert_exact, fill, told
 
 # What ONNX Runtime's documentation says of its operators that have a kernel for other devices only.
 DEFINITIONS = """
@@ -138,13 +138,13 @@ def written(model: ModelProto) -> ModelProto:
     return copy
 
 
-def sizes(model: onnx.ModelProto, *free: int, runs: type[Runner] = Runner) -> Analysis:
+def assert_sizes(model: onnx.ModelProto, *free: int, runs: type[Runner] = Runner) -> Analysis:
     """The groups have these sizes, and random cuts of them are exact."""
     shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in model.graph.input}
     if not free:
         analysis = analyze(Graph(model), shapes)
         assert not analysis.groups, told(analysis)
         return analysis
-    found = check(model, shapes=shapes, seeds=(0, 1, 2, 3), runs=runs)
+    found = assert_exact(model, shapes=shapes, seeds=(0, 1, 2, 3), runs=runs)
     assert sorted(g.size for g in found.groups) == sorted(free), told(found)
     return found

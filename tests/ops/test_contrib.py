@@ -8,8 +8,8 @@ import pytest
 
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze
-from tests.ops.build import Written, microsoft, sizes
-from tests.oracle import assert_kept, check, parse
+from tests.ops.build import Written, assert_sizes, microsoft
+from tests.oracle import assert_exact, assert_kept, parse
 
 IMAGE, ROWS = "float[2, 3, 9, 7] x", "float[2, 6, 3] x"
 Y3, Y4 = "float[A, B, C] y", "float[A, B, C, D] y"
@@ -29,7 +29,7 @@ def image(body: str, weights: str) -> onnx.ModelProto:
 )
 def test_fused_matmul_by_a_weight(attrs: str, w: str, axis: int) -> None:
     body = f"h = MatMul (x, p) t = com.microsoft.FusedMatMul <{attrs}> (h, w) y = MatMul (t, v)"
-    found = sizes(rows(body, f"float[3, 4] p, {w}, float[5, 2] v"), 4, 5)
+    found = assert_sizes(rows(body, f"float[3, 4] p, {w}, float[5, 2] v"), 4, 5)
     roles = {m.axis: m.role for g in found.groups for m in g.members if m.slot.tensor == "w"}
     assert roles == {axis: "producer", 1 - axis: "consumer"}
 
@@ -39,7 +39,7 @@ def test_fused_matmul_of_two_activations() -> None:
     body = """q = MatMul (x, wq) k = MatMul (x, wk) v = MatMul (x, wv)
     s = com.microsoft.FusedMatMul <transB = 1, alpha = 0.5> (q, k) a = Softmax (s)
     t = com.microsoft.FusedMatMul <transA = 1> (a, v) y = MatMul (t, wo)"""
-    sizes(rows(body, "float[3, 4] wq, float[3, 4] wk, float[3, 5] wv, float[5, 7] wo"), 4, 5)
+    assert_sizes(rows(body, "float[3, 4] wq, float[3, 4] wk, float[3, 5] wv, float[5, 7] wo"), 4, 5)
 
 
 def test_fused_matmul_that_turns_the_batch_axes() -> None:
@@ -48,7 +48,7 @@ def test_fused_matmul_that_turns_the_batch_axes() -> None:
     body = """q = MatMul (x, wq) k = MatMul (x, wk) q1 = Reshape (q, s) k1 = Reshape (k, s)
     t = com.microsoft.FusedMatMul <transBatchA = 1, transBatchB = 1, transB = 1> (q1, k1) y = MatMul (t, wo)"""
     model = microsoft(f"g (float[6, 3] x) => ({Y3}) <{weights}> {{ {body} }}")
-    sizes(model, 4)  # the heads are an axis of the output
+    assert_sizes(model, 4)  # the heads are an axis of the output
 
 
 CONVS = "float[4, 3, 1, 1] p, float[5, 4, 3, 3] w, float[5] b, float[2, 5, 1, 1] v"
@@ -59,13 +59,13 @@ def test_fused_conv(activation: str) -> None:
     params = {"LeakyRelu": "0.1", "Clip": "-0.2, 0.4", "HardSigmoid": "0.3, 0.4"}
     more = f", activation_params = [{params[activation]}]" if activation in params else ""
     op = f'com.microsoft.FusedConv <pads = [1, 1, 1, 1], kernel_shape = [3, 3], activation = "{activation}"{more}>'
-    sizes(image(f"h = Conv (x, p) t = {op} (h, w, b) y = Conv (t, v)", CONVS), 4, 5)
+    assert_sizes(image(f"h = Conv (x, p) t = {op} (h, w, b) y = Conv (t, v)", CONVS), 4, 5)
 
 
 def test_fused_conv_that_adds_a_shortcut() -> None:
     op = 'com.microsoft.FusedConv <pads = [1, 1, 1, 1], kernel_shape = [3, 3], activation = "Relu">'
     body = f"h = Conv (x, p) z = Conv (h, u) t = {op} (h, w, b, z) y = Conv (t, v)"
-    found = sizes(image(body, f"{CONVS}, float[5, 4, 1, 1] u"), 4, 5)
+    found = assert_sizes(image(body, f"{CONVS}, float[5, 4, 1, 1] u"), 4, 5)
     assert {m.slot.tensor for g in found.groups if g.size == 5 for m in g.members} == {"u", "w", "b", "v"}
 
 
@@ -80,7 +80,7 @@ def test_what_a_fused_conv_leaves_of_a_silenced_channel(activation: str, z: str,
     params = ", activation_params = [0.1, 0.9]" if activation == "Clip" else ""
     op = f'com.microsoft.FusedConv <kernel_shape = [1, 1], activation = "{activation}"{params}>'
     body = f"h = Conv (x, p) {z} t = {op} (h, w, b, z) y = ReduceSum (t, channels)"
-    found = sizes(image(body, SUMMED), *([4, 5] if exact else [4]))
+    found = assert_sizes(image(body, SUMMED), *([4, 5] if exact else [4]))
     if not exact:
         assert_kept(found, "w", 0, "ReduceSum", "ReduceSum over channels")
 
@@ -92,25 +92,25 @@ GEMMS = "float[3, 4] p, float[5, 4] w, float[5] b, float[5, 2] v, int64[1] last 
 def test_fused_gemm(activation: str) -> None:
     op = f'com.microsoft.FusedGemm <transB = 1, activation = "{activation}">'
     text = f"g (float[6, 3] x) => (float[A, B] y) <{GEMMS}> {{ h = MatMul (x, p) t = {op} (h, w, b) %s }}"
-    sizes(microsoft(text % "y = MatMul (t, v)"), 4, 5)
-    sizes(microsoft(text % "y = ReduceSum (t, last)"), *([4] if activation == "Sigmoid" else [4, 5]))
+    assert_sizes(microsoft(text % "y = MatMul (t, v)"), 4, 5)
+    assert_sizes(microsoft(text % "y = ReduceSum (t, last)"), *([4] if activation == "Sigmoid" else [4, 5]))
 
 
 # ---------------------------------------------------------------- activations
 @pytest.mark.parametrize("op", ["Gelu", "QuickGelu", "FastGelu", "ScaledSiLU"])
 def test_activations_pass_zero(op: str) -> None:
     weights = "float[3, 4] p, int64[1] last = {-1}"
-    sizes(rows(f"h = MatMul (x, p) t = com.microsoft.{op} (h) y = ReduceSum (t, last)", weights), 4)
+    assert_sizes(rows(f"h = MatMul (x, p) t = com.microsoft.{op} (h) y = ReduceSum (t, last)", weights), 4)
 
 
 @pytest.mark.parametrize("op", ["BiasGelu", "FastGelu"])
 def test_activations_with_a_bias(op: str) -> None:
     weights = "float[3, 4] p, float[4] b, int64[1] last = {-1}, float[4, 2] v"
     body = f"h = MatMul (x, p) t = com.microsoft.{op} (h, b)"
-    sizes(rows(f"{body} y = ReduceSum (t, last)", weights), 4)
+    assert_sizes(rows(f"{body} y = ReduceSum (t, last)", weights), 4)
     loud = f"a = MatMul (x, p) h = Sigmoid (a) t = com.microsoft.{op} (h, b)"
-    sizes(rows(f"{loud} y = ReduceSum (t, last)", weights))
-    sizes(rows(f"{loud} y = MatMul (t, v)", weights), 4)
+    assert_sizes(rows(f"{loud} y = ReduceSum (t, last)", weights))
+    assert_sizes(rows(f"{loud} y = MatMul (t, v)", weights), 4)
 
 
 # ---------------------------------------------------------------- normalisations
@@ -125,7 +125,7 @@ def test_normalised_channels_are_kept(op: str, operands: str, monkeypatch: pytes
     other = ", float[3, 5] q" if "k" in operands else ""
     head = f"o = MatMul (x, p) h = MatMul (o, w) {'k = MatMul (x, q)' if other else ''}"
     body, weights = f"{head} t = {op} {operands} y = MatMul (t, v)", weights + other
-    found = sizes(rows(body, weights), 4)
+    found = assert_sizes(rows(body, weights), 4)
     assert_kept(found, "w", 1, op.rpartition(".")[2], "normalised over")
 
 
@@ -133,7 +133,7 @@ def test_the_sum_of_a_skip_normalisation_is_the_same_channels() -> None:
     weights = "float[3, 4] p, float[4, 5] w, float[3, 5] q, float[5] g, float[5, 2] v, float[5, 2] u"
     body = """o = MatMul (x, p) h = MatMul (o, w) k = MatMul (x, q)
     t, , , z = com.microsoft.SkipLayerNormalization (h, k, g) a = MatMul (t, v) b = MatMul (z, u) y = Add (a, b)"""
-    found = sizes(rows(body, weights), 4)
+    found = assert_sizes(rows(body, weights), 4)
     assert_kept(found, "u", 0, "SkipLayerNormalization", "normalised over")
 
 
@@ -152,7 +152,7 @@ def test_embedding_with_normalisation_keeps_its_width() -> None:
     ids = ", ".join(str(k % 13) for k in range(12))
     kind = ", ".join(str(k % 2) for k in range(12))
     constant = constant.replace("<float[13", f"<int32[2, 6] ids = {{{ids}}}, int32[2, 6] kind = {{{kind}}}, float[13")
-    sizes(microsoft(constant.replace("q = MatMul (h, v)", "q = MatMul (h, v) y = Add (q, z)")), 4)
+    assert_sizes(microsoft(constant.replace("q = MatMul (h, v)", "q = MatMul (h, v) y = Add (q, z)")), 4)
 
 
 # ---------------------------------------------------------------- packed weights
@@ -174,20 +174,20 @@ def packed(bits: int, k: int, n: int, zero_points: str = "", bias: str = "", fla
 
 @pytest.mark.parametrize("flat", [True, False])
 def test_columns_and_blocks_of_packed_weights(flat: bool) -> None:
-    sizes(packed(4, 48, 5, bias="float[5] b", flat=flat), 3, 5)
+    assert_sizes(packed(4, 48, 5, bias="float[5] b", flat=flat), 3, 5)
 
 
 def test_packed_zero_points_keep_the_blocks() -> None:
-    found = sizes(packed(4, 48, 5, "uint8[10] zero"), 5)
+    found = assert_sizes(packed(4, 48, 5, "uint8[10] zero"), 5)
     assert_kept(found, "q", 1, "MatMulNBits", "several zero points share a byte")
 
 
 def test_a_zero_point_for_each_block() -> None:
-    sizes(packed(4, 48, 5, "float[15] zero"), 3, 5)
+    assert_sizes(packed(4, 48, 5, "float[15] zero"), 3, 5)
 
 
 def test_a_last_block_that_is_not_full_keeps_them_all() -> None:
-    found = sizes(packed(4, 40, 5), 5)
+    found = assert_sizes(packed(4, 40, 5), 5)
     assert_kept(found, "p", 1, "MatMulNBits", "not full")
 
 
@@ -195,7 +195,7 @@ def test_loud_weights_keep_the_input_channels_of_a_convolution() -> None:
     # exp(0) is 1 and so is cos(0): neither side of the sum is zero where a channel is silenced.
     weights = "float[4, 3, 1, 1] p, float[5, 4, 1, 1] w, float[2, 5, 1, 1] v"
     body = "o = Conv (x, p) h = Cos (o) e = Exp (w) t = Conv (h, e) y = Conv (t, v)"
-    found = check(parse(f"g ({IMAGE}) => ({Y4}) <{weights}> {{ {body} }}"), {"w": 5}, shapes={"x": (2, 3, 9, 7)})
+    found = assert_exact(parse(f"g ({IMAGE}) => ({Y4}) <{weights}> {{ {body} }}"), {"w": 5}, shapes={"x": (2, 3, 9, 7)})
     assert_kept(found, "p", 0, "Conv", "summed over")
 
 
@@ -206,7 +206,7 @@ DIFFUSION = "float[3, 4] p, float[4, 10] w, float[10] b, float[5, 2] v, int64[1]
 @pytest.mark.parametrize("tail", ["y = MatMul (t, v)", "y = ReduceSum (t, last)"])
 def test_halves_of_which_one_gates_the_other(tail: str) -> None:
     body = f"h = MatMul (x, p) o = MatMul (h, w) t = com.microsoft.BiasSplitGelu (o, b) {tail}"
-    found = sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{DIFFUSION}> {{ {body} }}", opset=18), 4, 5, runs=Written)
+    found = assert_sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{DIFFUSION}> {{ {body} }}", opset=18), 4, 5, runs=Written)
     assert {m.slot.tensor for g in found.groups if g.size == 5 for m in g.members} >= {"w", "b"}
 
 
@@ -216,7 +216,7 @@ def test_a_sum_of_three(skip: str, tail: str) -> None:
     body = f"h = MatMul (x, p) {skip} m = MatMul (h, w) t = com.microsoft.BiasAdd (m, b, k) {tail}"
     weights = "float[3, 4] p, float[4, 5] w, float[4, 5] q, float[5] b, float[5, 2] v, int64[1] last = {-1}"
     free = [4] if "Cos" in skip and "Sum" in tail else [4, 5]
-    sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ {body} }}", opset=18), *free, runs=Written)
+    assert_sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ {body} }}", opset=18), *free, runs=Written)
 
 
 @pytest.mark.parametrize("tail", ["y = MatMul (t, v)", "y = ReduceSum (t, last)"])
@@ -227,14 +227,14 @@ def test_a_product_with_its_activation(bias: str, tail: str) -> None:
     body = f"h = MatMul (x, p) {bias_node} t = com.microsoft.GemmFastGelu (h, w, b1) {tail}"
     weights = f"float[3, 4] p, float[4, 5] w, {bias}, float[5, 2] v, int64[1] last = {{-1}}"
     free = [4] if loud and "Sum" in tail else [4, 5]
-    sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ {body} }}", opset=18), *free, runs=Written)
+    assert_sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ {body} }}", opset=18), *free, runs=Written)
 
 
 def test_a_normalised_sum_keeps_its_width() -> None:
     body = """h = MatMul (x, p) o = MatMul (h, w)
     t = com.microsoft.BiasSoftmax <axis = 2, is_inner_broadcast = 0> (o, b) y = MatMul (t, v)"""
     weights = "float[3, 4] p, float[4, 5] w, float[1, 6, 5] b, float[5, 2] v"
-    found = sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ {body} }}", opset=18), 4, runs=Written)
+    found = assert_sizes(microsoft(f"g ({ROWS}) => ({Y3}) <{weights}> {{ {body} }}", opset=18), 4, runs=Written)
     assert_kept(found, "w", 1, "BiasSoftmax", "normalised over")
 
 
@@ -250,11 +250,11 @@ def blocks(k: int, n: int, more: str = "", after: str = "y = MatMul (t, v)") -> 
 
 
 def test_columns_and_blocks_of_a_table() -> None:
-    found = sizes(blocks(48, 5), 3, 5)
+    found = assert_sizes(blocks(48, 5), 3, 5)
     assert {m.slot.tensor for g in found.groups if g.size == 3 for m in g.members} == {"p", "w", "most"}
-    sizes(blocks(48, 5, after="y = ReduceSum (t, last)"), 3, 5)
+    assert_sizes(blocks(48, 5, after="y = ReduceSum (t, last)"), 3, 5)
 
 
 def test_blocks_that_lie_across_columns() -> None:
-    found = sizes(blocks(40, 6))
+    found = assert_sizes(blocks(40, 6))
     assert_kept(found, "p", 1, "MatMulBnb4", "across columns")

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from tests.oracle import analyzed, assert_kept, check, each, parse, versions
+from tests.oracle import analyzed, assert_exact, assert_kept, each, parse, versions
 
 TURNS = list(product((0, 1), (0, 1)))
 ROWS, Y2, Y3 = "float[6, 3] x", "float[A, B] y", "float[A, B, C] y"
@@ -32,7 +32,7 @@ def test_gemm(bias: str, left: int, right: int, opset: int) -> None:
     given = "p, w" if bias == "none" else "p, w, b"
     body = f"{p} t = Gemm <transA={left}, transB={right}, alpha=0.5, beta=2.0> ({given}) y = MatMul (t, v)"
     weights = ", ".join(d for d in ("float[3, 4] w0", w, BIAS[bias], "float[5, 2] v") if d)
-    analysis = check(parse(f"g ({ROWS}) => ({Y2}) <{weights}> {{ {body} }}", opset), {"w0": 4, "w": 5})
+    analysis = assert_exact(parse(f"g ({ROWS}) => ({Y2}) <{weights}> {{ {body} }}", opset), {"w0": 4, "w": 5})
     roles = {(m.slot.tensor, m.axis): m.role for g in analysis.groups for m in g.members}
     assert roles["w", 0 if right else 1] == "producer"
     assert roles["w", 1 if right else 0] == "consumer"
@@ -47,7 +47,7 @@ def test_gemm_with_the_constant_left(left: int, right: int, opset: int) -> None:
     p = "p = MatMul (x, w0)" if right else "q = MatMul (x, w0) p = Transpose (q)"
     body = f"{p} t = Gemm <transA={left}, transB={right}> (w, p, b) y = MatMul (v, t)"
     model = parse(f"g ({ROWS}) => ({Y2}) <float[3, 4] w0, {w}, {b}, float[2, 5] v> {{ {body} }}", opset)
-    analysis = check(model, {"w0": 4, "w": 5})
+    analysis = assert_exact(model, {"w0": 4, "w": 5})
     roles = {(m.slot.tensor, m.axis): m.role for g in analysis.groups for m in g.members}
     assert (roles["w", 1 if left else 0], roles["w", 0 if left else 1]) == ("producer", "consumer")
 
@@ -167,7 +167,7 @@ def with_sum(x: str, y: str, weights: str, body: str, opset: int) -> str:
 @pytest.mark.parametrize("case", MATMUL)
 def test_matmul(case: str, opset: int) -> None:
     x, y, weights, body, groups = MATMUL[case]
-    analysis = check(parse(with_sum(x, y, weights, body, opset), opset), groups, tolerance=1e-4)
+    analysis = assert_exact(parse(with_sum(x, y, weights, body, opset), opset), groups, tolerance=1e-4)
     if case == "no silence, no cut":
         assert_kept(analysis, "w", 1, "MatMul", "a removed channel would not be zero")
 
@@ -177,7 +177,7 @@ def test_matmul_roles() -> None:
         f"g ({ROWS}) => ({Y2}) <float[4,6] w0, float[3,5] w, float[5,2] v> {{ p = MatMul (w0, x) t = MatMul (p, w) "
         f"y = MatMul (t, v) }}"
     )
-    analysis = check(model, {"w": 5})  # the rows of w0 reach the output
+    analysis = assert_exact(model, {"w": 5})  # the rows of w0 reach the output
     roles = {(m.slot.tensor, m.axis): m.role for g in analysis.groups for m in g.members}
     assert roles == {("w", 1): "producer", ("v", 0): "consumer"}
     assert_kept(analysis, "w0", 0, "", "graph output")
@@ -188,7 +188,7 @@ def test_macs() -> None:
         f"g ({ROWS}) => ({Y2}) <float[3,4] w0, float[5,4] w, float[5,2] v> {{ p = MatMul (x, w0) t = Gemm "
         f'<transB=1> (p, w) y = Einsum <equation = "ab,bc->ac"> (t, v) }}'
     )
-    assert check(parse(text, 12)).macs({}) == 6 * (3 * 4 + 4 * 5 + 5 * 2)
+    assert assert_exact(parse(text, 12)).macs({}) == 6 * (3 * 4 + 4 * 5 + 5 * 2)
 
 
 EINSUM = {
@@ -213,7 +213,7 @@ def test_einsum(case: str, opset: int) -> None:
     turn = f"t = {how} (s)"
     body = f'p = MatMul (x, w0) s = Einsum <equation = "{equation}"> (p, w) {turn} %1 u = Mul (t, k) y = MatMul (u, v)'
     text = with_sum(ROWS, Y2, f"float[3,4] w0, {w}, {v}", body, opset)
-    check(parse(text, opset), groups, tolerance=1e-4)
+    assert_exact(parse(text, opset), groups, tolerance=1e-4)
 
 
 @pytest.mark.parametrize(("op", "opset"), each("Einsum"))
@@ -224,7 +224,7 @@ def test_einsum_without_silence(op: str, opset: int) -> None:
         f"MatMul (z, b) {body.replace('(x,', '(x2,')} }}",
         opset,
     )
-    analysis = check(model, {"a": 4, "b": 3}, tolerance=1e-4)
+    analysis = assert_exact(model, {"a": 4, "b": 3}, tolerance=1e-4)
     assert_kept(analysis, "w0", 1, "Einsum", "a removed channel would not be zero")
 
 
@@ -235,7 +235,7 @@ def test_einsum_that_is_not_followed(equation: str) -> None:
     operands = "q, w, c" if equation.count(",") == 2 else "q, w"
     body = f'p = MatMul (x, w0) q = MatMul (p, u) t = Einsum <equation = "{equation}"> ({operands}) y = Relu (t)'
     weights = "float[3,5] w0, float[5,3] u, float[3,4] w, float[4,2] c"
-    analysis = check(parse(f"g ({x}) => ({Y2}) <{weights}> {{ {body} }}", 12), {"w0": 5})
+    analysis = assert_exact(parse(f"g ({x}) => ({Y2}) <{weights}> {{ {body} }}", 12), {"w0": 5})
     assert_kept(analysis, "u", 1, "Einsum", equation)
 
 
@@ -245,7 +245,7 @@ def test_gemm_and_silence(bias: str) -> None:
     given = "p, w" if bias == "none" else "p, w, b"
     body = f"p = MatMul (x, w0) t = Gemm ({given}) %1 u = Mul (t, k) y = MatMul (u, v)"
     weights = ", ".join(d for d in ("float[3, 4] w0, float[4, 5] w", BIAS[bias], "float[5, 2] v") if d)
-    analysis = check(
+    analysis = assert_exact(
         parse(with_sum(ROWS, Y2, weights, body, 13), 13),
         {"w0": 4, "w": 5} if bias in ("none", "channels", "row") else {"w0": 4},
     )
@@ -265,14 +265,14 @@ LOUD = {
 @pytest.mark.parametrize("op", LOUD)
 def test_a_loud_weight(op: str) -> None:
     text = with_sum(ROWS, Y2, "float[3,4] w0, float[4,5] w, float[5,2] v", LOUD[op], 13)
-    assert_kept(check(parse(text, 13), {"w0": 4}, tolerance=1e-4), "w", 1, "ReduceSum", "over channels")
+    assert_kept(assert_exact(parse(text, 13), {"w0": 4}, tolerance=1e-4), "w", 1, "ReduceSum", "over channels")
 
 
 @pytest.mark.parametrize("op", ["Gemm", "MatMul"])
 def test_a_loud_weight_on_the_left(op: str) -> None:
     body = f"q = MatMul (x, w0) p = Transpose (q) e = Exp (w) t = {op} (e, p) %0 u = Mul (t, k) y = MatMul (v, u)"
     text = with_sum(ROWS, Y2, "float[3,4] w0, float[5,4] w, float[2,5] v", body, 13)
-    assert_kept(check(parse(text, 13), {"w0": 4}, tolerance=1e-4), "w", 0, "ReduceSum", "over channels")
+    assert_kept(assert_exact(parse(text, 13), {"w0": 4}, tolerance=1e-4), "w", 0, "ReduceSum", "over channels")
 
 
 def test_gemm_of_loud_operands() -> None:

@@ -8,7 +8,7 @@ from onnx import ModelProto, numpy_helper
 
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze
-from tests.ops.build import Written, microsoft, sizes
+from tests.ops.build import Written, assert_sizes, microsoft
 from tests.oracle import assert_kept
 
 # x [2, 9, 7, 3], through a MatMul to 4 channels.
@@ -24,21 +24,21 @@ CONV = "pads = [1, 1, 1, 1], strides = [2, 1]"
 
 def test_a_convolution_with_channels_last() -> None:
     body = f"t = com.microsoft.NhwcConv <{CONV}, kernel_shape = [3, 3]> (h, w, b) y = MatMul (t, v)"
-    found = sizes(last(body, "float[5, 3, 3, 4] w, float[5] b, float[5, 2] v"), 4, 5, runs=Written)
+    found = assert_sizes(last(body, "float[5, 3, 3, 4] w, float[5] b, float[5, 2] v"), 4, 5, runs=Written)
     roles = {m.axis: m.role for g in found.groups for m in g.members if m.slot.tensor == "w"}
     assert roles == {0: "producer", 3: "consumer"}
 
 
 def test_a_convolution_in_groups_with_channels_last() -> None:
     body = f"t = com.microsoft.NhwcConv <{CONV}, group = 4, kernel_shape = [3, 3]> (h, w, b) y = MatMul (t, v)"
-    sizes(last(body, "float[12, 3, 3, 1] w, float[12] b, float[12, 2] v"), 4, 3, runs=Written)
+    assert_sizes(last(body, "float[12, 3, 3, 1] w, float[12] b, float[12, 2] v"), 4, 3, runs=Written)
 
 
 def test_groups_of_a_normalisation_go_whole() -> None:
     body = (
         "o = MatMul (h, w) t = com.microsoft.GroupNorm <groups = 3, activation = 1> (o, gamma, beta) y = MatMul (t, v)"
     )
-    found = sizes(last(body, "float[4, 6] w, float[6] gamma, float[6] beta, float[6, 2] v"), 4, 3, runs=Written)
+    found = assert_sizes(last(body, "float[4, 6] w, float[6] gamma, float[6] beta, float[6, 2] v"), 4, 3, runs=Written)
     assert {m.slot.tensor: m.role for g in found.groups if g.size == 3 for m in g.members} == {
         "w": "producer", "gamma": "scale", "beta": "bias", "v": "consumer"
     }  # fmt: skip  # two lines
@@ -54,7 +54,7 @@ def normalised_sum(skip: str, made: str) -> ModelProto:
     ("skip", "made"), [("float[4, 6] q", "k = MatMul (h, q)"), ("float[2, 1, 1, 6] q", "k = Tanh (q)")]
 )
 def test_a_normalised_sum(skip: str, made: str) -> None:
-    found = sizes(normalised_sum(skip, made), 4, 3, runs=Written)
+    found = assert_sizes(normalised_sum(skip, made), 4, 3, runs=Written)
     assert {"w", "q", "b", "gamma", "v"} <= {m.slot.tensor for g in found.groups if g.size == 3 for m in g.members}
 
 
@@ -91,7 +91,7 @@ def quantised(after: str, is_last: int = 1) -> ModelProto:
 
 
 def test_a_quantised_convolution_with_channels_last() -> None:
-    sizes(quantised("d = DequantizeLinear (t, sy, zy) y = MatMul (d, v)"), 4, 5)
+    assert_sizes(quantised("d = DequantizeLinear (t, sy, zy) y = MatMul (d, v)"), 4, 5)
 
 
 @pytest.mark.parametrize("pool", [
@@ -105,7 +105,7 @@ def test_quantised_pooling_with_channels_last(pool: str) -> None:
     y = MatMul (s, v)"""
     model = quantised(after)
     model.graph.initializer.append(numpy_helper.from_array(np.array([-1]), "last"))
-    sizes(model, 4, 5)
+    assert_sizes(model, 4, 5)
 
 
 def test_what_a_normalisation_over_space_keeps() -> None:

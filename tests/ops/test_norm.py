@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from tests.oracle import analyzed, assert_kept, check, each, fill, net, parse, versions
+from tests.oracle import analyzed, assert_exact, assert_kept, each, fill, net, parse, versions
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 PER_CHANNEL = "float[5] scale, float[5] shift, float[5] mean, float[5] variance"
@@ -17,7 +17,7 @@ ONE = {False: "", True: ", int64[1] one = {1}"}
 def test_batch_norm(opset: int) -> None:
     late = opset >= 13
     body = f"s = BatchNormalization <epsilon=0.01> (h, scale, shift, mean, variance) {SUM[late]}"
-    analysis = check(net(body, PER_CHANNEL + ONE[late], opset=opset), FREE)
+    analysis = assert_exact(net(body, PER_CHANNEL + ONE[late], opset=opset), FREE)
     roles = {m.slot.tensor: m.role for g in analysis.groups if g.name == "w" for m in g.members}
     assert roles == {
         "w": "producer", "b": "bias", "scale": "scale", "shift": "bias", "mean": "mean", "variance": "variance",
@@ -29,14 +29,14 @@ def test_batch_norm_with_computed_scales() -> None:
     """Scales that the input decides are not silenced by a plan: a sum over channels would see what is left."""
     body = "r = ReduceMean <keepdims=0> (x) f = Expand (r, five) s = BatchNormalization (h, f, shift, mean, variance)"
     weights = f"{PER_CHANNEL}, int64[1] five = {{5}}".replace("float[5] scale, ", "")
-    check(net(f"{body} {SUM[False]}", weights, opset=11), HELD)
+    assert_exact(net(f"{body} {SUM[False]}", weights, opset=11), HELD)
 
 
 @pytest.mark.parametrize("opset", versions("InstanceNormalization"))
 def test_instance_norm(opset: int) -> None:
     late = opset >= 13
     body = f"s = InstanceNormalization (h, scale, shift) {SUM[late]}"
-    analysis = check(net(body, "float[5] scale, float[5] shift" + ONE[late], opset=opset), FREE)
+    analysis = assert_exact(net(body, "float[5] scale, float[5] shift" + ONE[late], opset=opset), FREE)
     roles = {m.slot.tensor: m.role for g in analysis.groups if g.name == "w" for m in g.members}
     assert (roles["scale"], roles["shift"]) == ("scale", "bias")
 
@@ -49,7 +49,7 @@ def test_instance_norm_over_rows_that_are_channels() -> None:
         "float[6,4] w0, float[4,7] w, float[7,2] v, float[5] scale, float[5] shift",
     )
     body = "p = MatMul (x, w0) h = MatMul (p, w) t = InstanceNormalization (h, scale, shift) y = MatMul (t, v)"
-    analysis = check(parse(f"g ({x}) => ({y}) <{weights}> {{ {body} }}"), {"w0": 4})
+    analysis = assert_exact(parse(f"g ({x}) => ({y}) <{weights}> {{ {body} }}"), {"w0": 4})
     assert_kept(analysis, "w", 1, "InstanceNormalization", "normalised over")
 
 
@@ -66,7 +66,7 @@ def test_group_norm(opset: int) -> None:
         f"y = Conv (t, v)"
     )
     model = parse(f"g (float[N, 3, 9, 7] x) => (float[A, B, C, D] y) <{weights}> {{ {body} }}", opset)
-    analysis = check(model, {"w0": 4, "w": 2})
+    analysis = assert_exact(model, {"w0": 4, "w": 2})
     roles = {m.slot.tensor: m.role for g in analysis.groups if g.name == "w" for m in g.members}
     assert (roles["scale"], roles["shift"]) == ("scale", "bias")
 
@@ -85,23 +85,23 @@ LAYERS = {
 def test_layer_norm(case: str) -> None:
     op, opset, attributes, weights, operands, groups = LAYERS[case]
     attributes = f"<{attributes}>" if attributes else ""
-    analysis = check(net(f"t = {op} {attributes} {operands}", weights, opset=opset), groups)
+    analysis = assert_exact(net(f"t = {op} {attributes} {operands}", weights, opset=opset), groups)
     if groups is HELD:
         assert_kept(analysis, "w", 0, op, "normalised over")
 
 
 def test_layer_norm_and_silence() -> None:
     """Without a shift zeros stay zeros; with one they do not."""
-    check(net(f"s = LayerNormalization <axis=2> (h, g) {SUM[True]}", "float[9,7] g" + ONE[True], opset=17), FREE)
+    assert_exact(net(f"s = LayerNormalization <axis=2> (h, g) {SUM[True]}", "float[9,7] g" + ONE[True], opset=17), FREE)
     shifted = net(
         f"s = LayerNormalization <axis=2> (h, g, d) {SUM[True]}", "float[9,7] g, float[9,7] d" + ONE[True], opset=17
     )
-    assert_kept(check(shifted, HELD), "w", 0, "ReduceSum", "over channels")
+    assert_kept(assert_exact(shifted, HELD), "w", 0, "ReduceSum", "over channels")
 
 
 def test_layer_norm_statistics() -> None:
     """The second and third results are one per row."""
-    check(
+    assert_exact(
         net("s, m, i = LayerNormalization <axis=2> (h, g) q = Mul (s, i) t = Add (q, m)", "float[9,7] g", opset=17),
         FREE,
     )
@@ -109,14 +109,14 @@ def test_layer_norm_statistics() -> None:
 
 @pytest.mark.parametrize("opset", versions("LRN"))
 def test_lrn(opset: int) -> None:
-    analysis = check(net("t = LRN <size=3> (h)", opset=opset), HELD)
+    analysis = assert_exact(net("t = LRN <size=3> (h)", opset=opset), HELD)
     assert_kept(analysis, "w", 0, "LRN", "neighbouring channels")
 
 
 @pytest.mark.parametrize(("op", "opset"), each("LpNormalization"))
 @pytest.mark.parametrize(("axis", "groups"), [(1, HELD), (-3, HELD), (2, FREE), (-1, FREE)])
 def test_lp_norm(op: str, opset: int, axis: int, groups: dict[str, int]) -> None:
-    analysis = check(net(f"t = {op} <axis={axis}, p=1> (h)", opset=opset), groups)
+    analysis = assert_exact(net(f"t = {op} <axis={axis}, p=1> (h)", opset=opset), groups)
     if groups is HELD:
         assert_kept(analysis, "w", 0, op, "normalised over")
 
@@ -128,7 +128,7 @@ def test_lp_norm(op: str, opset: int, axis: int, groups: dict[str, int]) -> None
 )
 def test_mean_variance_norm(op: str, opset: int, axes: str, why: str) -> None:
     """ONNX Runtime divides by the variance alone: a channel that is the same everywhere is not finite."""
-    analysis = check(net(f"t = {op} {axes} (h)", opset=opset), HELD)
+    analysis = assert_exact(net(f"t = {op} {axes} (h)", opset=opset), HELD)
     assert_kept(analysis, "w", 0, op, why)
 
 
@@ -139,15 +139,15 @@ def test_softmax(op: str, opset: int, axis: int | None) -> None:
     given = "" if axis is None else f"<axis={axis % 4 if opset < 11 else axis}>"
     place = (1 if opset < 13 else -1) if axis is None else axis
     held = place in (0, 1) if opset < 13 else place == 1
-    analysis = check(net(f"t = {op} {given} (h)", opset=opset), HELD if held else FREE)
+    analysis = assert_exact(net(f"t = {op} {given} (h)", opset=opset), HELD if held else FREE)
     if held:
         assert_kept(analysis, "w", 0, op, "normalised over")
 
 
 def test_softmax_is_not_silent() -> None:
     """Over space a silenced channel becomes evenly distributed, not zero."""
-    check(net(f"s = Softmax <axis=2> (h) {SUM[False]}", opset=11), HELD)
-    check(net(f"s = Hardmax <axis=2> (h) {SUM[False]}", opset=11), HELD)
+    assert_exact(net(f"s = Softmax <axis=2> (h) {SUM[False]}", opset=11), HELD)
+    assert_exact(net(f"s = Hardmax <axis=2> (h) {SUM[False]}", opset=11), HELD)
 
 
 @pytest.mark.parametrize("opset", versions("BatchNormalization", 14))
@@ -179,5 +179,5 @@ def test_group_norm_over_rows_that_are_channels() -> None:
     body = (
         "p = MatMul (x, w0) h = MatMul (p, w) t = GroupNormalization <num_groups=2> (h, scale, shift) y = MatMul (t, v)"
     )
-    analysis = check(parse(f"g ({x}) => ({y}) <{weights}> {{ {body} }}"), {"w0": 4})
+    analysis = assert_exact(parse(f"g ({x}) => ({y}) <{weights}> {{ {body} }}"), {"w0": 4})
     assert_kept(analysis, "w", 1, "GroupNormalization", "normalised over")

@@ -8,7 +8,7 @@ from onnx import ModelProto
 
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze
-from tests.ops.build import Written, microsoft, sizes
+from tests.ops.build import Written, assert_sizes, microsoft
 
 # x [2, 7, 11]: two sequences of seven tokens, none of them padding; 3 heads of 4, values of 5.
 COUNT = {"count": [7, 7]}
@@ -23,7 +23,7 @@ def packed(body: str, weights: str, x: str = "float[2, 7, 11] x", **values: obje
 
 def test_padding_out_and_in_again() -> None:
     model = packed(f"{INTO} s = MatMul (t, w) u = Relu (s) {OUT}", "float[9, 6] w, float[6, 3] v")
-    sizes(model, 9, 6, runs=Written)
+    assert_sizes(model, 9, 6, runs=Written)
 
 
 ATTENTION = "com.microsoft.PackedAttention <num_heads = 3, qkv_hidden_sizes = [12, 12, 15]>"
@@ -32,14 +32,14 @@ QKV = "float[9, 39] w, float[39] b"
 
 def test_attention_without_padding() -> None:
     model = packed(f"{INTO} u = {ATTENTION} (t, w, b, offset, edges) {OUT}", f"{QKV}, float[15, 3] v")
-    found = sizes(model, 9, 3, 4, 5, runs=Written)
+    found = assert_sizes(model, 9, 3, 4, 5, runs=Written)
     assert {m.slot.tensor for g in found.groups if g.size == 3 for m in g.members} == {"w", "b", "v"}
 
 
 def test_what_is_added_to_the_scores_goes_with_its_head() -> None:
     body = f"{INTO} u = {ATTENTION} (t, w, b, offset, edges, added) {OUT}"
     model = packed(body, f"{QKV}, float[1, 3, 14, 14] added, float[15, 3] v")
-    found = sizes(model, 9, 3, 4, 5, runs=Written)
+    found = assert_sizes(model, 9, 3, 4, 5, runs=Written)
     assert ("added", 1) in {(m.slot.tensor, m.axis) for g in found.groups if g.size == 3 for m in g.members}
 
 
@@ -47,7 +47,7 @@ def test_query_key_and_value_apart_without_padding() -> None:
     body = f"""{INTO} q = MatMul (t, wq) k = MatMul (t, wk) w = MatMul (t, wv)
     u = com.microsoft.PackedMultiHeadAttention <num_heads = 3> (q, k, w, b, offset, edges) {OUT}"""
     model = packed(body, "float[9, 12] wq, float[9, 12] wk, float[9, 15] wv, float[39] b, float[15, 3] v")
-    sizes(model, 9, 3, 4, 5, runs=Written)
+    assert_sizes(model, 9, 3, 4, 5, runs=Written)
 
 
 def test_query_key_and_value_in_one_without_padding() -> None:
@@ -62,7 +62,7 @@ def test_loud_keys_keep_their_head_dims() -> None:
     body = f"""{INTO} q = MatMul (t, wq) q1 = Cos (q) k = MatMul (t, wk) k1 = Sigmoid (k) w = MatMul (t, wv)
     u = com.microsoft.PackedMultiHeadAttention <num_heads = 3> (q1, k1, w, b, offset, edges) {OUT}"""
     model = packed(body, "float[9, 12] wq, float[9, 12] wk, float[9, 15] wv, float[39] b, float[15, 3] v")
-    sizes(model, 9, 3, 5, runs=Written)
+    assert_sizes(model, 9, 3, 5, runs=Written)
 
 
 # ---------------------------------------------------------------- one step of a decoder
@@ -78,7 +78,7 @@ def test_one_step_of_a_decoder() -> None:
     weights = """float[11, 12] wq, float[11, 12] wk, float[11, 12] wv, float[2, 3, 6, 4] keys, float[2, 3, 6, 4] values,
     int32[1] three = {3}, float[36] b, float[12, 5] v, float[12, 5] u, int64[3] flat = {0, 0, 12}"""
     model = microsoft(f"g (float[2, 1, 11] x) => (float[A, B, C] y) <{weights}> {{ {STEP} }}")
-    found = sizes(model, 3)
+    found = assert_sizes(model, 3)
     assert {"keys", "values", "b", "u"} <= {m.slot.tensor for g in found.groups for m in g.members}
 
 
@@ -90,7 +90,7 @@ def test_a_position_bias_for_each_head() -> None:
     weights = """float[11, 12] wq, float[11, 12] wk, float[11, 15] wv, float[5, 3] table, int64 seven = {7},
     float[15, 6] v"""
     model = microsoft(f"g (float[2, 7, 11] x) => (float[A, B, C] y) <{weights}> {{ {body} }}", opset=18)
-    found = sizes(model, 3, 4, 5, runs=Written)
+    found = assert_sizes(model, 3, 4, 5, runs=Written)
     assert ("table", 1, "producer") in {
         (m.slot.tensor, m.axis, m.role) for g in found.groups if g.size == 3 for m in g.members
     }
@@ -107,7 +107,7 @@ def test_a_gated_position_bias(before: str, free: tuple[int, ...]) -> None:
     float[4, 8] gate, float[8] gb, float[1, 3, 1, 1] eco, float[15, 6] v"""
     body = GATED.replace("{q1}", before).replace("{one}", "1" if before else "")
     model = microsoft(f"g (float[2, 7, 11] x) => (float[A, B, C] y) <{weights}> {{ {body} }}", opset=18)
-    found = sizes(model, *free, runs=Written)
+    found = assert_sizes(model, *free, runs=Written)
     assert {m.slot.tensor for g in found.groups if g.size == 4 for m in g.members} == {"wq", "wk", "shift", "gate"}
 
 
@@ -128,4 +128,4 @@ def test_gates_of_a_position_bias_stay_whole() -> None:
     float[4, 2] g1, float[2, 8] g2, float[8] gb, float[1, 3, 1, 1] eco, float[15, 6] v"""
     body = "gate = MatMul (g1, g2) " + GATED.replace("{q1}", "").replace("{one}", "")
     model = microsoft(f"g (float[2, 7, 11] x) => (float[A, B, C] y) <{weights}> {{ {body} }}", opset=18)
-    sizes(model, 2, 3, 4, 5, runs=Written)
+    assert_sizes(model, 2, 3, 4, 5, runs=Written)

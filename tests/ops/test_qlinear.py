@@ -13,7 +13,7 @@ import pytest
 
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze
-from tests.ops.build import microsoft, sizes
+from tests.ops.build import assert_sizes, microsoft
 from tests.oracle import assert_kept
 
 Values = dict[str, Any]
@@ -43,13 +43,13 @@ def qattention(count: int, more: str = "", inputs: str = "h = MatMul (x, p)", pa
 @pytest.mark.parametrize("count", [1, 24])
 @pytest.mark.parametrize("more", ["", ", unidirectional = 1"])
 def test_quantised_attention(count: int, more: str) -> None:
-    found = sizes(qattention(count, more), 2, 4, 7)
+    found = assert_sizes(qattention(count, more), 2, 4, 7)
     on_heads = {m.slot.tensor for g in found.groups if g.size == 2 for m in g.members}
     assert on_heads == {"w", "b", "v"} | ({"sw", "zw"} if count > 1 else set())
 
 
 def test_quantised_attention_with_a_past() -> None:
-    found = sizes(qattention(1, past="float[2, 2, 2, 5, 4] past"), 2, 4, 7)
+    found = assert_sizes(qattention(1, past="float[2, 2, 2, 5, 4] past"), 2, 4, 7)
     assert "past" in {m.slot.tensor for g in found.groups if g.size == 4 for m in g.members}
 
 
@@ -60,7 +60,7 @@ def test_a_zero_point_for_each_column_is_heard_on_the_rows() -> None:
         if tensor.name == "zw":
             array = np.arange(24, dtype=np.int8) - 10
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, "zw"))
-    found = sizes(model, 2, 4)
+    found = assert_sizes(model, 2, 4)
     assert_kept(found, "p", 1, "QAttention", "summed over")
 
 
@@ -83,7 +83,9 @@ def test_a_quantised_embedding_keeps_its_width() -> None:
     fed = text.replace("int32[2, 6] ids, int32[2, 6] kind", "float[2, 6, 2] more").replace("y = MatMul", "o = MatMul")
     fed = fed.replace("o = MatMul (h, v)", "o = MatMul (h, v) y = Add (o, more)")
     fed = fed.replace("<uint8[13", "<int32[2, 6] ids, int32[2, 6] kind, uint8[13")
-    sizes(microsoft(fed, values | {"ids": np.arange(12).reshape(2, 6), "kind": np.arange(12).reshape(2, 6) % 2}), 4)
+    assert_sizes(
+        microsoft(fed, values | {"ids": np.arange(12).reshape(2, 6), "kind": np.arange(12).reshape(2, 6) % 2}), 4
+    )
 
 
 # ---------------------------------------------------------------- choices
@@ -98,8 +100,8 @@ def test_a_choice_between_quantised_tensors(one: str, zero: int, exact: bool) ->
     body = f"""{one} b = MatMul (x, r) q = QuantizeLinear (a, xs, xz) k = QuantizeLinear (b, ys, yz)
     m = ReduceMax <axes = [-1]> (x) c = Greater (m, nought)
     t = com.microsoft.QLinearWhere (c, q, xs, read, k, ys, yz, zs, zz) d = DequantizeLinear (t, zs, zz)"""
-    sizes(rows(f"{body} y = MatMul (d, v)", weights, values), 5)
-    sizes(rows(f"{body} y = ReduceSum (d, last)", weights, values), *([5] if exact else []))
+    assert_sizes(rows(f"{body} y = MatMul (d, v)", weights, values), 5)
+    assert_sizes(rows(f"{body} y = ReduceSum (d, last)", weights, values), *([5] if exact else []))
 
 
 # ---------------------------------------------------------------- products
@@ -108,4 +110,4 @@ def test_a_product_of_16_bits() -> None:
     values = {"w": np.random.default_rng(2).integers(-99, 99, (4, 5)), "many": 64.0}
     body = """o = MatMul (x, p) s = Mul (o, many) h = Cast <to = 5> (s) t = com.microsoft.MatMulInteger16 (h, w)
     d = Cast <to = 1> (t) y = MatMul (d, v)"""
-    sizes(rows(body, weights, values), 4, 5)
+    assert_sizes(rows(body, weights, values), 4, 5)

@@ -11,7 +11,7 @@ import pytest
 from onnx_attnprune import surgery
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze
-from tests.ops.build import microsoft, sizes
+from tests.ops.build import assert_sizes, microsoft
 from tests.oracle import assert_kept, told
 
 IMAGE, ROWS = "float[2, 3, 9, 7] x", "float[2, 6, 3] x"
@@ -65,7 +65,7 @@ def stored(
 @pytest.mark.parametrize("case", STORED.values(), ids=STORED)
 @pytest.mark.parametrize("inputs", [QUIET, LOUD])
 def test_dequantised_weight(case: tuple[str, int, Any], inputs: str) -> None:
-    found = sizes(stored(*case, inputs=inputs), 4, 5)
+    found = assert_sizes(stored(*case, inputs=inputs), 4, 5)
     roles = {m.slot.tensor: m.role for g in found.groups for m in g.members if g.size == 5}
     vectors = {} if case[1] == 1 else {"s": "scale"} | ({} if case[2] is None else {"z": "zero point"})
     assert roles == {"w": "producer", "v": "consumer"} | vectors
@@ -73,20 +73,20 @@ def test_dequantised_weight(case: tuple[str, int, Any], inputs: str) -> None:
 
 @pytest.mark.parametrize(("opset", "count"), [(10, 1), (13, 5), (19, 5), (21, 5), (23, 5)])
 def test_versions_of_dequantize(opset: int, count: int) -> None:
-    sizes(stored("int8", count, 0, opset=opset), 4, 5)
+    assert_sizes(stored("int8", count, 0, opset=opset), 4, 5)
 
 
 def test_zero_points_that_differ_keep_what_only_they_silence() -> None:
     # The numbers of a removed input channel can't be every output channel's zero at once.
-    assert_kept(sizes(stored("uint8", 5, EACH, inputs=LOUD), 5), "w", 1, "Conv", "summed over")
-    sizes(stored("uint8", 5, EACH), 4, 5)
+    assert_kept(assert_sizes(stored("uint8", 5, EACH, inputs=LOUD), 5), "w", 1, "Conv", "summed over")
+    assert_sizes(stored("uint8", 5, EACH), 4, 5)
 
 
 def test_a_silenced_channel_is_zero_behind_a_dequantised_weight() -> None:
     summed = "y = ReduceSum (t, channels)"
     for case in STORED.values():
-        sizes(stored(*case, tail=summed), 4, 5)
-    sizes(stored("uint8", 5, EACH, tail=summed), 4)
+        assert_sizes(stored(*case, tail=summed), 4, 5)
+    assert_sizes(stored("uint8", 5, EACH, tail=summed), 4)
 
 
 def test_the_masked_model_holds_the_zero_point() -> None:
@@ -104,7 +104,7 @@ def test_a_zero_of_another_reader_is_not_claimed() -> None:
     weights = "float[4, 3, 1, 1] p, uint8[5, 4, 1, 1] w, float s, uint8 z, float[2, 5, 1, 1] v"
     body = f"""{LOUD} d = DequantizeLinear (w, s, z) t = Conv (h, d) c = Cast <to = 1> (w) u = Conv (h, c)
     r = Add (t, u) y = Conv (r, v)"""
-    found = sizes(image(body, weights, {"w": integers(5, 4, 1, 1, kind="uint8"), "s": 0.01, "z": 128}), 5)
+    found = assert_sizes(image(body, weights, {"w": integers(5, 4, 1, 1, kind="uint8"), "s": 0.01, "z": 128}), 5)
     assert_kept(found, "w", 1, "Conv", "summed over")
 
 
@@ -123,9 +123,9 @@ def test_a_dequantised_bias_and_embedding() -> None:
 def test_weights_behind_a_transpose() -> None:
     weights = "float[3, 4] p, int8[5, 4] w, float s, float[5, 2] v"
     body = "h = MatMul (x, p) d = DequantizeLinear (w, s) c = Transpose (d) t = MatMul (h, c) y = MatMul (t, v)"
-    sizes(rows(body, weights, {"w": integers(5, 4), "s": 0.01}), 4, 5)
+    assert_sizes(rows(body, weights, {"w": integers(5, 4), "s": 0.01}), 4, 5)
     body = "h = MatMul (x, p) c = Transpose (w) d = DequantizeLinear (c, s) t = MatMul (h, d) y = MatMul (t, v)"
-    sizes(rows(body, weights, {"w": integers(5, 4), "s": 0.01}), 4, 5)
+    assert_sizes(rows(body, weights, {"w": integers(5, 4), "s": 0.01}), 4, 5)
 
 
 # ---------------------------------------------------------------- QuantizeLinear, alone and before DequantizeLinear
@@ -135,18 +135,18 @@ def test_quantised_activations(kind: str, zero: int, opset: int) -> None:
     weights = f"float[3, 4] p, float s, {kind} z, int64[1] last = {{-1}}, float[4, 2] v"
     body = "h = MatMul (x, p) q = QuantizeLinear (h, s, z) d = DequantizeLinear (q, s, z)"
     values = {"s": 0.02, "z": zero}
-    sizes(rows(f"{body} y = MatMul (d, v)", weights, values, opset), 4)
-    sizes(rows(f"{body} y = ReduceSum (d, last)", weights, values, opset), 4)
+    assert_sizes(rows(f"{body} y = MatMul (d, v)", weights, values, opset), 4)
+    assert_sizes(rows(f"{body} y = ReduceSum (d, last)", weights, values, opset), 4)
 
 
 def test_another_zero_point_on_the_way_back_is_heard() -> None:
     weights = "float[3, 4] p, float s, uint8 z, uint8 o, int64[1] last = {-1}"
     body = "h = MatMul (x, p) q = QuantizeLinear (h, s, z) d = DequantizeLinear (q, s, o) y = ReduceSum (d, last)"
-    found = sizes(rows(body, weights, {"s": 0.02, "z": 100, "o": 90}))
+    found = assert_sizes(rows(body, weights, {"s": 0.02, "z": 100, "o": 90}))
     assert_kept(found, "p", 1, "ReduceSum", "ReduceSum over channels")
     body = "h = MatMul (x, p) q = QuantizeLinear (h, s, z) c = Cast <to = 1> (q) y = ReduceSum (c, last)"
-    sizes(rows(body, weights, {"s": 0.02, "z": 100, "o": 90}))
-    sizes(rows(body, weights, {"s": 0.02, "z": 0, "o": 90}), 4)
+    assert_sizes(rows(body, weights, {"s": 0.02, "z": 100, "o": 90}))
+    assert_sizes(rows(body, weights, {"s": 0.02, "z": 0, "o": 90}), 4)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -155,7 +155,7 @@ def test_a_weight_that_the_graph_quantises_by_channels(shared: bool) -> None:
     back = "s" if shared else "r"
     body = f"""{LOUD} q = QuantizeLinear <axis = 0> (w, s, z) d = DequantizeLinear <axis = 0> (q, {back}, z)
     t = Conv (h, d) y = Conv (t, v)"""
-    sizes(image(body, weights, {"s": scales(5), "r": scales(5), "z": 0}), 4, 5)
+    assert_sizes(image(body, weights, {"s": scales(5), "r": scales(5), "z": 0}), 4, 5)
 
 
 @pytest.mark.parametrize(("blocks", "free"), [(2, [2, 5]), (3, [5])])
@@ -168,7 +168,7 @@ def test_blocks_share_a_scale(blocks: int, free: list[int]) -> None:
     )
     body = f"""h = MatMul (x, p) d = DequantizeLinear <axis = 0, block_size = {size}> (w, s, z)
     t = MatMul (h, d) y = MatMul (t, v)"""
-    sizes(
+    assert_sizes(
         rows(body, weights, {"w": integers(rows_of_w, 5), "s": scales(blocks, 5), "z": integers(blocks, 5)}, 21), *free
     )
 
@@ -192,17 +192,21 @@ def dynamic(op: str, kind: str, zero: Any, inputs: str = QUIET, tail: str = "") 
 @pytest.mark.parametrize("op", ["MatMulInteger", "ConvInteger"])
 @pytest.mark.parametrize(("kind", "zero"), [("int8", 0), ("uint8", 121)])
 def test_dynamic_quantisation(op: str, kind: str, zero: int) -> None:
-    sizes(dynamic(op, kind, zero), 4, 5)
+    assert_sizes(dynamic(op, kind, zero), 4, 5)
 
 
 def test_dynamic_quantisation_with_a_zero_point_for_each_column() -> None:
-    sizes(dynamic("MatMulInteger", "uint8", EACH), 4, 5)
+    assert_sizes(dynamic("MatMulInteger", "uint8", EACH), 4, 5)
 
 
 @pytest.mark.parametrize("op", ["MatMulInteger", "ConvInteger"])
 def test_a_range_over_channels_that_are_not_zero_keeps_them(op: str) -> None:
     assert_kept(
-        sizes(dynamic(op, "int8", 0, LOUD), 5), "p", op == "MatMulInteger", "DynamicQuantizeLinear", "by the range"
+        assert_sizes(dynamic(op, "int8", 0, LOUD), 5),
+        "p",
+        op == "MatMulInteger",
+        "DynamicQuantizeLinear",
+        "by the range",
     )
 
 
@@ -217,7 +221,7 @@ def test_an_integer_product_is_zero_where_its_weight_is_at_rest() -> None:
         weights = f"float[3, 4] p, {kind}[4, 5] w, {kind}{'[5]' if free == [4] else ''} wz, int64[1] last = {{-1}}"
         body = """h = MatMul (x, p) q, a, z = DynamicQuantizeLinear (h) i = MatMulInteger (q, w, z, wz)
         f = Cast <to = 1> (i) y = ReduceSum (f, last)"""
-        sizes(rows(body, weights, {"w": integers(4, 5, kind=kind), "wz": zero}), *free)
+        assert_sizes(rows(body, weights, {"w": integers(4, 5, kind=kind), "wz": zero}), *free)
 
 
 # ---------------------------------------------------------------- QLinearConv and QLinearMatMul
@@ -240,7 +244,7 @@ def test_qlinear_conv(kind: str, count: int, zero: int) -> None:
         "v": integers(2, 5, 1, 1, kind=kind), "ps": 0.01, "pz": zero, "wz": zero,
         "ws": scales(count) if count > 1 else 0.01,
     }  # fmt: skip  # one line a tensor
-    found = sizes(image(body, weights, values), 4, 5)
+    found = assert_sizes(image(body, weights, values), 4, 5)
     roles = {m.slot.tensor: m.role for g in found.groups if g.size == 5 for m in g.members}
     assert roles["w"] == "producer"
     assert roles["b"] == "bias"
@@ -254,7 +258,7 @@ def test_a_removed_channel_of_qlinear_conv_rests_at_its_zero_point(tail: str, ex
     weights = f"uint8[5, 3, 1, 1] w, float ws, uint8 wz, {SCALARS}, int64[1] channels = {{1}}"
     body = f"""q = QuantizeLinear (x, xs, xz) t = QLinearConv (q, xs, xz, w, ws, wz, us, uz) {tail}
     y = ReduceSum (d, channels)"""
-    sizes(
+    assert_sizes(
         image(body, weights, NUMBERS | {"w": integers(5, 3, 1, 1, kind="uint8"), "ws": 0.01, "wz": 77}), *([5] * exact)
     )
 
@@ -271,7 +275,7 @@ def test_qlinear_matmul(kind: str, count: int, zero: int) -> None:
         "p": integers(3, 4, kind=kind), "w": integers(4, 5, kind=kind), "v": integers(5, 2, kind=kind), "ps": 0.01,
         "pz": zero, "wz": zero, "ws": scales(count) if count > 1 else 0.01,
     }  # fmt: skip  # one line a tensor
-    sizes(rows(body, weights, values), 4, 5)
+    assert_sizes(rows(body, weights, values), 4, 5)
 
 
 def test_qlinear_matmul_of_two_activations_rests_on_zero_points() -> None:
@@ -279,9 +283,9 @@ def test_qlinear_matmul_of_two_activations_rests_on_zero_points() -> None:
     body = """a = MatMul (x, wq) b = MatMul (x, wk) c = Transpose <perm = [0, 2, 1]> (b)
     q = QuantizeLinear (a, xs, xz) k = QuantizeLinear (c, ys, yz)
     t = QLinearMatMul (q, xs, xz, k, ys, {zero}, us, uz) d = DequantizeLinear (t, us, uz) y = MatMul (d, v)"""
-    sizes(rows(body.format(zero="yz"), weights, NUMBERS), 4)
+    assert_sizes(rows(body.format(zero="yz"), weights, NUMBERS), 4)
     loud = body.replace("QLinearMatMul (q, xs, xz,", "QLinearMatMul (q, xs, uz,").format(zero="xz")
-    assert_kept(sizes(rows(loud, weights, NUMBERS)), "wq", 1, "QLinearMatMul", "summed over")
+    assert_kept(assert_sizes(rows(loud, weights, NUMBERS)), "wq", 1, "QLinearMatMul", "summed over")
 
 
 # ---------------------------------------------------------------- ONNX Runtime's own
@@ -292,10 +296,10 @@ HEAD = "a = MatMul (x, p) b = MatMul (x, r) q = QuantizeLinear (a, xs, xz) k = Q
 @pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul"])
 def test_qlinear_binary(op: str) -> None:
     body = f"{HEAD} t = com.microsoft.{op} (q, xs, xz, k, ys, yz, us, uz) d = DequantizeLinear (t, us, uz)"
-    sizes(rows(f"{body} y = MatMul (d, v)", TWO, NUMBERS), 5)
-    sizes(rows(f"{body} y = ReduceSum (d, last)", TWO, NUMBERS), 5)
+    assert_sizes(rows(f"{body} y = MatMul (d, v)", TWO, NUMBERS), 5)
+    assert_sizes(rows(f"{body} y = ReduceSum (d, last)", TWO, NUMBERS), 5)
     loud = body.replace("b = MatMul (x, r)", "c = MatMul (x, r) b = Cos (c)") + " y = ReduceSum (d, last)"
-    sizes(rows(loud, TWO, NUMBERS), *([5] if op == "QLinearMul" else []))
+    assert_sizes(rows(loud, TWO, NUMBERS), *([5] if op == "QLinearMul" else []))
 
 
 @pytest.mark.parametrize(("op", "exact"), [("QLinearLeakyRelu <alpha = 0.1>", True), ("QLinearSigmoid", False)])
@@ -304,8 +308,8 @@ def test_qlinear_unary(op: str, exact: bool) -> None:
     body = f"""a = MatMul (x, p) q = QuantizeLinear (a, xs, xz) t = com.microsoft.{op} (q, xs, xz, ys, yz)
     d = DequantizeLinear (t, ys, yz)"""
     numbers = NUMBERS | {"ys": 0.004, "yz": 0}
-    sizes(rows(f"{body} y = MatMul (d, v)", weights, numbers), 5)
-    sizes(rows(f"{body} y = ReduceSum (d, last)", weights, numbers), *([5] * exact))
+    assert_sizes(rows(f"{body} y = MatMul (d, v)", weights, numbers), 5)
+    assert_sizes(rows(f"{body} y = ReduceSum (d, last)", weights, numbers), *([5] * exact))
 
 
 def test_qlinear_softmax_keeps_its_axis() -> None:
@@ -313,7 +317,7 @@ def test_qlinear_softmax_keeps_its_axis() -> None:
     body = """a = MatMul (x, p) q = QuantizeLinear (a, xs, xz)
     t = com.microsoft.QLinearSoftmax <axis = -1, opset = 13> (q, xs, xz, ys, yz) d = DequantizeLinear (t, ys, yz)
     y = MatMul (d, v)"""
-    assert_kept(sizes(rows(body, weights, NUMBERS)), "p", 1, "QLinearSoftmax", "normalised over")
+    assert_kept(assert_sizes(rows(body, weights, NUMBERS)), "p", 1, "QLinearSoftmax", "normalised over")
 
 
 @pytest.mark.parametrize("op", ["QLinearGlobalAveragePool", "QLinearAveragePool <kernel_shape = [3, 2]>"])
@@ -321,7 +325,7 @@ def test_qlinear_pool(op: str) -> None:
     weights = f"float[5, 3, 1, 1] p, int64[1] channels = {{1}}, {SCALARS}"
     body = f"""a = Conv (x, p) q = QuantizeLinear (a, xs, xz) t = com.microsoft.{op} (q, xs, xz, ys, yz)
     d = DequantizeLinear (t, ys, yz) y = ReduceSum (d, channels)"""
-    sizes(image(body, weights, NUMBERS), 5)
+    assert_sizes(image(body, weights, NUMBERS), 5)
 
 
 @pytest.mark.parametrize("tail", ["ReduceSum (d, channels)", "Conv (d, v)"])
@@ -330,7 +334,7 @@ def test_qlinear_concat(tail: str) -> None:
     body = f"""a = Conv (x, p) b = Conv (x, r) q = QuantizeLinear (a, xs, xz) k = QuantizeLinear (b, ys, yz)
     t = com.microsoft.QLinearConcat <axis = 1> (us, uz, q, xs, xz, k, ys, yz) d = DequantizeLinear (t, us, uz)
     y = {tail}"""
-    sizes(image(body, weights, NUMBERS), 4, 5)
+    assert_sizes(image(body, weights, NUMBERS), 4, 5)
 
 
 @pytest.mark.parametrize(("count", "floats"), [(1, True), (5, False)])
@@ -343,7 +347,7 @@ def test_qgemm(count: int, floats: bool) -> None:
     t = com.microsoft.QGemm <transB = 1> (q, xs, xz, w, ws, wz, {rest} {back} y = MatMul (d, v)"""
     values = NUMBERS | {"w": integers(5, 4, kind="uint8"), "ws": scales(count) if count > 1 else 0.01, "wz": 0}
     text = f"g (float[6, 3] x) => (float[A, B] y) <{weights}> {{ {body} }}"
-    sizes(microsoft(text, values | {"b": integers(5) * 20}), 4, 5)
+    assert_sizes(microsoft(text, values | {"b": integers(5) * 20}), 4, 5)
 
 
 FUSED = "float[3, 4] p, int8[4, 5] w, float[5] ws, int8[5] wz, float[5] b, float[5, 2] v, int64[1] last = {-1}"
@@ -353,11 +357,11 @@ FUSED = "float[3, 4] p, int8[4, 5] w, float[5] ws, int8[5] wz, float[5] b, float
 def test_dynamic_products_of_onnx_runtime(zero: int) -> None:
     values: Values = {"w": integers(4, 5), "ws": scales(5), "wz": zero}
     body = "h = MatMul (x, p) t = com.microsoft.DynamicQuantizeMatMul (h, w, ws, wz, b) y = MatMul (t, v)"
-    sizes(rows(body, FUSED, values), 4, 5)
-    sizes(rows(body.replace("h = MatMul (x, p)", "o = MatMul (x, p) h = Cos (o)"), FUSED, values), 5)
+    assert_sizes(rows(body, FUSED, values), 4, 5)
+    assert_sizes(rows(body.replace("h = MatMul (x, p)", "o = MatMul (x, p) h = Cos (o)"), FUSED, values), 5)
     body = """h = MatMul (x, p) q, a, z = DynamicQuantizeLinear (h)
     t = com.microsoft.MatMulIntegerToFloat (q, w, a, ws, z, wz, b) y = MatMul (t, v)"""
-    sizes(rows(body, FUSED, values), 4, 5)
+    assert_sizes(rows(body, FUSED, values), 4, 5)
 
 
 @pytest.mark.parametrize(("directions", "vector"), [(1, False), (2, False), (1, True)])
@@ -382,7 +386,7 @@ def test_dynamic_quantise_lstm(directions: int, vector: bool) -> None:
         "wz": 0,
         "rz": 0,
     }
-    sizes(microsoft(text, values), 5, 7)
+    assert_sizes(microsoft(text, values), 5, 7)
 
 
 def test_a_zero_point_of_a_recurrent_weight_keeps_the_units() -> None:
@@ -398,7 +402,7 @@ def test_a_zero_point_of_a_recurrent_weight_keeps_the_units() -> None:
         "wz": 120,
         "rz": 131,
     }
-    assert_kept(sizes(microsoft(text, values), 7), "r", 1, "DynamicQuantizeLSTM", "summed over by operand 2")
+    assert_kept(assert_sizes(microsoft(text, values), 7), "r", 1, "DynamicQuantizeLSTM", "summed over by operand 2")
 
 
 def test_units_that_are_not_silent_are_kept_for_the_range_of_the_state() -> None:
@@ -408,7 +412,7 @@ def test_units_that_are_not_silent_are_kept_for_the_range_of_the_state() -> None
     op %= '"Sigmoid", "Sigmoid", "Tanh"'
     text = f"g ({ROWS}) => (float[A, B, C, D] y) <{weights}> {{ h = MatMul (x, p) t = {op} y = MatMul (t, v) }}"
     values = {"w": integers(1, 7, 20), "r": integers(1, 5, 20), "ws": 0.01, "rs": 0.01, "wz": 0, "rz": 0}
-    assert_kept(sizes(microsoft(text, values), 7), "r", 1, "DynamicQuantizeLSTM", "by the range of all units")
+    assert_kept(assert_sizes(microsoft(text, values), 7), "r", 1, "DynamicQuantizeLSTM", "by the range of all units")
 
 
 def test_numbers_that_move_keep_their_zero_point() -> None:
@@ -416,7 +420,9 @@ def test_numbers_that_move_keep_their_zero_point() -> None:
     body = """a = MatMul (x, wq) b = MatMul (x, wk) q = QuantizeLinear (a, xs, xz) k = QuantizeLinear (b, ys, yz)
     r = Reshape (k, flat) c = Transpose <perm = [0, 2, 1]> (r)
     t = QLinearMatMul (q, xs, yz, c, ys, yz, us, uz) d = DequantizeLinear (t, us, uz) y = MatMul (d, v)"""
-    sizes(rows(body, weights, NUMBERS), 4)  # the query's zero point is a wrong one, so that the key's must be known
+    assert_sizes(
+        rows(body, weights, NUMBERS), 4
+    )  # the query's zero point is a wrong one, so that the key's must be known
 
 
 def test_a_zero_point_for_each_channel_without_a_scale_for_each_is_heard() -> None:
@@ -435,7 +441,7 @@ def test_a_weight_quantised_by_channels_is_not_read_back_by_one_scale() -> None:
     body = """q = QuantizeLinear <axis = 0> (w, s, z) d = DequantizeLinear (q, r, o) t = Conv (x, d)
     y = ReduceSum (t, channels)"""
     values = {"s": scales(5), "z": 7, "r": 0.01, "o": 7}
-    assert_kept(sizes(image(body, weights, values)), "w", 0, "ReduceSum", "ReduceSum over channels")
+    assert_kept(assert_sizes(image(body, weights, values)), "w", 0, "ReduceSum", "ReduceSum over channels")
 
 
 @pytest.mark.parametrize("op", ["MatMulInteger", "ConvInteger"])
@@ -453,7 +459,7 @@ def test_integers_that_are_not_at_rest_need_a_weight_that_is(op: str, zero: Any,
         analysis = analyze(Graph(model), {"x": (2, 3, 9, 7)})
         assert [g.size for g in analysis.groups] == [5]
         return
-    found = sizes(model, *([5] if kept else [4, 5]))
+    found = assert_sizes(model, *([5] if kept else [4, 5]))
     if kept:
         assert_kept(found, "p", 1, op, "summed over")
 
@@ -463,7 +469,7 @@ def test_a_computed_scale_is_not_silent() -> None:
     weights = "uint8[5, 3, 1, 1] w, float[5] s, uint8[5] z, int64[1] channels = {1}"
     body = """r = Exp (s) d = DequantizeLinear <axis = 0> (w, r, z) t = Conv (x, d) y = ReduceSum (t, channels)"""
     values = {"w": integers(5, 3, 1, 1, kind="uint8"), "z": 128}
-    assert_kept(sizes(image(body, weights, values)), "w", 0, "ReduceSum", "ReduceSum over channels")
+    assert_kept(assert_sizes(image(body, weights, values)), "w", 0, "ReduceSum", "ReduceSum over channels")
 
 
 def test_a_recurrent_layer_quantises_its_input_by_the_range_of_all_channels() -> None:
@@ -472,7 +478,7 @@ def test_a_recurrent_layer_quantises_its_input_by_the_range_of_all_channels() ->
     body = f"o = MatMul (x, p) h = Cos (o) t = {op} y = MatMul (t, v)"
     text = f"g ({ROWS}) => (float[A, B, C, D] y) <{weights}, float[5, 2] v> {{ {body} }}"
     values = {"w": integers(1, 7, 20), "r": integers(1, 5, 20), "ws": 0.01, "rs": 0.01, "wz": 0, "rz": 0}
-    assert_kept(sizes(microsoft(text, values), 5), "p", 1, "DynamicQuantizeLSTM", "by the range of all channels")
+    assert_kept(assert_sizes(microsoft(text, values), 5), "p", 1, "DynamicQuantizeLSTM", "by the range of all channels")
 
 
 def test_the_masked_model_divides_by_no_scale_of_zero() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.oracle import IMAGE, assert_kept, check, net, versions
+from tests.oracle import IMAGE, assert_exact, assert_kept, net, versions
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 FIXED = "float[2, 3, 9, 7] x"
@@ -33,7 +33,7 @@ def test_shape_arithmetic(case: str, x: str) -> None:
     numbers = {"zero": 0, "minus": -1, "one": 1, "two": 2, "four": 4, "five": 5}
     weights = "int64 i0 = {0}, " + ", ".join(f"int64[1] {n} = {{{v}}}" for n, v in numbers.items())
     model = net(f"e = Shape (h) {body} r = Reshape (h, s) q = Relu (r) t = Reshape (q, e)", weights, x=x, opset=13)
-    check(model, FREE if x in free else HELD)
+    assert_exact(model, FREE if x in free else HELD)
 
 
 @pytest.mark.parametrize("opset", versions("Shape"))
@@ -44,23 +44,23 @@ def test_shape(opset: int) -> None:
         if opset >= 9
         else "e = Shape (h) t = Reshape (h, e)"
     )
-    check(net(body, opset=opset), FREE)
+    assert_exact(net(body, opset=opset), FREE)
 
 
 @pytest.mark.parametrize("opset", versions("Shape", 15))
 def test_part_of_a_shape(opset: int) -> None:
     body = "e = Shape <start=1, end=-2> (h) s = Concat <axis=0> (e, hw) c = Expand (one, s) t = Add (h, c)"
-    check(net(body, "int64[2] hw = {9, 1}, float[1] one = {0.5}", opset=opset), FREE)
+    assert_exact(net(body, "int64[2] hw = {9, 1}, float[1] one = {0.5}", opset=opset), FREE)
 
 
 @pytest.mark.parametrize("opset", versions("Size"))
 def test_size(opset: int) -> None:
     """The number of all elements as a number to compute with: channels that it counts stay, or it is frozen."""
     body = "g = Flatten <axis=2> (x) e = Size (x) f = Cast <to=1> (e) d = Mul (f, milli) t = Mul (h, d)"
-    check(net(body, "float milli = {0.001}", x=FIXED, opset=opset), FREE)
+    assert_exact(net(body, "float milli = {0.001}", x=FIXED, opset=opset), FREE)
     body = "e = Size (h) f = Cast <to=1> (e) d = Mul (f, milli) t = Mul (h, d)"
-    check(net(body, "float milli = {0.001}", x=FIXED, opset=opset), FREE)
-    analysis = check(net(body, "float milli = {0.001}", x=IMAGE, opset=opset), HELD)
+    assert_exact(net(body, "float milli = {0.001}", x=FIXED, opset=opset), FREE)
+    analysis = assert_exact(net(body, "float milli = {0.001}", x=IMAGE, opset=opset), HELD)
     assert_kept(analysis, "w", 0, "Mul", "used as a number")
 
 
@@ -70,7 +70,7 @@ def test_constant_of_shape(opset: int) -> None:
     for fill, groups in (("", FREE), ("<value = float[1] {0.0}>", FREE), ("<value = float[1] {0.5}>", HELD)):
         total = "k = ReduceSum <axes=[1]> (s) t = Mul (s, k)" if opset < 13 else "k = ReduceSum (s, at) t = Mul (s, k)"
         at = "" if opset < 13 else ", int64[1] at = {1}"
-        check(
+        assert_exact(
             net(
                 f"c = ConstantOfShape {fill} (e) s = Add (h, c) {total}",
                 f"int64[4] e = {{1, 5, 9, 1}}{at}",
@@ -78,7 +78,7 @@ def test_constant_of_shape(opset: int) -> None:
             ),
             groups,
         )
-    check(
+    assert_exact(
         net(
             "c = ConstantOfShape <value = float[1] {0.5}> (e) t = Add (h, c)", "int64[4] e = {1, 5, 1, 1}", opset=opset
         ),
@@ -99,7 +99,7 @@ def test_range(opset: int) -> None:
         if opset >= 13
         else "int64 zero = {1}, int64 n = {10}, int64 two = {2}"
     )
-    analysis = check(net(body, weights, opset=opset), HELD)
+    analysis = assert_exact(net(body, weights, opset=opset), HELD)
     assert_kept(analysis, "w", 0, "", "position")
 
 
@@ -111,7 +111,7 @@ def test_a_shape_that_the_input_decides(op: str) -> None:
     s = Concat <axis=0> (pre, j, post) t = {op} (h, s)"""
     numbers = {"Reshape": ("0", 5, "9, 7"), "Expand": ("1", 5, "1, 1"), "Tile": ("1", 1, "1, 1")}[op]
     weights = f"int64[1] n = {{{numbers[1]}}}, int64[1] pre = {{{numbers[0]}}}, int64[2] post = {{{numbers[2]}}}"
-    analysis = check(net(body, weights, opset=11), HELD)
+    analysis = assert_exact(net(body, weights, opset=11), HELD)
     assert_kept(analysis, "w", 0, op, "computed at run time")
 
 
@@ -123,7 +123,7 @@ def test_range_over_channels(opset: int) -> None:
     <to=1> (r) {up}
     s = Mul (q, tenth) t = Add (h, s)"""
     weights = "int64 zero = {0}, int64 one = {1}, int64 two = {2}, int64[2] at = {1, 2}, float tenth = {0.1}"
-    analysis = check(net(body, weights, opset=opset), HELD)
+    analysis = assert_exact(net(body, weights, opset=opset), HELD)
     assert_kept(analysis, "w", 0, "Range", "a position")
 
 
@@ -133,7 +133,7 @@ def test_a_computed_size_that_only_happens_to_fit() -> None:
     z = Conv (p, q) u = Reshape (z, s) a = Conv (u, o) y1 = Conv (h, v) y = Add (a, y1)"""
     numbers = {"zero": 0, "one": 1, "two": 2, "four": 4, "seven": 7}
     weights = "float[6,4,1,1] q, float[2,6,1,1] o, " + ", ".join(f"int64[1] {n} = {{{v}}}" for n, v in numbers.items())
-    check(net(body, weights, tail="", opset=13), FREE | {"q": 6}, seeds=range(5))
+    assert_exact(net(body, weights, tail="", opset=13), FREE | {"q": 6}, seeds=range(5))
 
 
 def test_a_batch_of_the_same_name() -> None:
@@ -141,16 +141,16 @@ def test_a_batch_of_the_same_name() -> None:
     x, numbers = "float[N, 3, 9, 7] x, float[N, 2] z", "int64[1] zero = {0}, int64[1] one = {1}"
     start = "e = Shape (z) n = Slice (e, zero, one)"
     body = f"{start} s = Concat <axis=0> (n, minus, rows, seven) t = Reshape (h, s)"
-    check(
+    assert_exact(
         net(body, f"{numbers}, int64[1] minus = {{-1}}, int64[1] rows = {{9}}, int64[1] seven = {{7}}", x=x, opset=13),
         FREE,
     )
     body = f"{start} s = Concat <axis=0> (n, flat) r = Reshape (h, s) f = Shape (h) t = Reshape (r, f)"
-    check(net(body, f"{numbers}, int64[1] flat = {{315}}", x=x, opset=13), FREE)
+    assert_exact(net(body, f"{numbers}, int64[1] flat = {{315}}", x=x, opset=13), FREE)
 
 
 def test_sizes_of_the_run_are_copied_where_allowzero_was_set() -> None:
     """As PyTorch's newer exporter writes views of a free batch: zeros that stand in for it must be read as copies."""
     body = """n = Shape <end=1> (x) q = Shape <start=3> (x) s = Concat <axis=0> (n, five, minus, q)
     t = Reshape <allowzero=1> (h, s)"""
-    check(net(body, "int64[1] five = {5}, int64[1] minus = {-1}", x="float[N, 3, H, W] x", opset=18), FREE)
+    assert_exact(net(body, "int64[1] five = {5}, int64[1] minus = {-1}", x="float[N, 3, H, W] x", opset=18), FREE)
