@@ -25,10 +25,11 @@ from onnx_attnprune.planning import (
     mac_terms,
     removed_by,
 )
+from onnx_attnprune.planning.budget_shares import _hull, time_terms
 from onnx_attnprune.scoring import score
 from tests.golden import nets
 from tests.networks import networks
-from tests.oracle import default_shapes
+from tests.oracle import default_shapes, parse
 from tests.small import cnn
 
 
@@ -157,3 +158,26 @@ def test_the_promise_holds(model: ModelProto, target: float, multiple: int, unif
     pruned = surgery.prune(analysis, alive_of(analysis.groups, removed))
     # Counted by a fresh analysis of the result, not by masks.
     assert analyze(Graph(pruned), shapes).macs({}) <= target * analysis.macs({})
+
+
+def test_losses_are_made_convex() -> None:
+    """Points above the line between their neighbours are passed over, also several in a row."""
+    assert _hull(np.array([0, 1, 2, 3, 4]), np.array([0.0, 5.0, 4.0, 3.0, 4.0])) == [0, 4]
+    assert _hull(np.array([0, 1, 2, 3]), np.array([0.0, 1.0, 3.0, 6.0])) == [0, 1, 2, 3]
+
+
+def test_the_time_of_a_body_is_that_of_its_nodes() -> None:
+    """A Loop's own time holds that of its turns, which would count twice."""
+    model = parse(
+        """g (float[N,6,3] x) => (float[N,6,2] y) <float[3,4] w, float[4,4] v, float[4,2] u, int64 turns = {2}>
+        { h = MatMul (x, w)
+          l = Loop (turns, "", h) <body = b (int64 i, bool go, float[P,Q,R] s) => (bool on, float[P,Q,R] next)
+              { m = MatMul (s, v) next = Tanh (m) on = Identity (go) }>
+          y = MatMul (l, u) }"""
+    )
+    found = analyze(Graph(model))
+    by_op = {node.outputs[0]: node.index for node, _ in found.effects}
+    seconds = dict.fromkeys(by_op.values(), 1.0) | {by_op["l"]: 9.0, by_op["m"]: 4.0}
+    told = {axes for _, axes in time_terms(found, seconds)}
+    assert len(told) == 1
+    assert next(iter(told))[-1] == next(e for n, e in found.effects if n.outputs[0] == "m").macs[0][-1]

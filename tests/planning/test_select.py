@@ -8,7 +8,7 @@ import pytest
 from onnx_attnprune.errors import NothingToPruneError, SettingsError
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import Analysis, analyze
-from onnx_attnprune.planning import Settings, choose
+from onnx_attnprune.planning import Settings, choose, removed_by
 from onnx_attnprune.planning.select import below, emptied
 from onnx_attnprune.scoring import Scores, score
 from tests.oracle import parse
@@ -179,3 +179,25 @@ def test_an_operator_without_a_rule_is_the_reason_of_all_others() -> None:
     model.graph.node[0].name = "first"
     with pytest.raises(NothingToPruneError, match=r"for one, no rule for com.microsoft.nchwc.Conv \(first\); `onnx-"):
         choose(analyze(Graph(model)), Settings())
+
+
+# Five heads of four, of which two are read, in another order.
+TWO_HEADS = """g (float[N,6] x) => (float[N,3] y)
+<float[6,20] w, int64[3] grid = {0, 5, 4}, int64[2] which = {3, 1}, int64[2] flat = {0, -1}, float[8,3] v>
+{ h = MatMul (x, w) g = Reshape (h, grid) p = Gather <axis = 1> (g, which) f = Reshape (p, flat) y = MatMul (f, v) }"""
+
+
+def test_only_groups_with_removals_can_have_emptied_a_tensor() -> None:
+    """Of heads and their width only the heads have lost some: those that are read."""
+    found = analyze(Graph(parse(TWO_HEADS)))
+    heads = next(g.id for g in found.groups if g.size == 5)
+    assert sorted(g.size for g in found.groups) == [4, 5]
+    assert emptied(found, {heads: (1, 3)}) == {heads}
+    assert emptied(found, {heads: (0, 2, 3, 4)}) == set()
+
+
+def test_a_budget_empties_no_tensor() -> None:
+    found = analyze(Graph(parse(TWO_HEADS)))
+    heads = next(g.id for g in found.groups if g.size == 5)
+    assert removed_by(found, {heads: 3}, {heads: np.array([2.0, 0.0, 3.0, 1.0, 4.0])}) == {}
+    assert removed_by(found, {heads: 3}, {heads: np.array([2.0, 0.0, 3.0, 5.0, 4.0])}) == {heads: (0, 1)}

@@ -201,3 +201,14 @@ def ragged() -> Block:
 def test_a_channel_picked_twice_has_a_longer_row():
     np.testing.assert_array_equal(ragged().matrix, [[3, 4, np.nan, np.nan], [1, 2, 5, 6]])
     assert ragged().total(1).tolist() == [7, 14]
+
+
+def test_sums_are_those_of_the_group_s_own_positions() -> None:
+    """The second part of what is joined: its numbers stand behind those of the first."""
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[N,3] x) => (float[N,7] y) <float[3,4] a, float[3,5] b, float[9,7] w>
+    { p = MatMul (x, a) q = MatMul (x, b) j = Concat <axis = 1> (p, q) y = MatMul (j, w) }"""
+    analysis, arrays = filled(text)
+    second = next(g for g in analysis.groups if g.name == "b")
+    block = next(b for b in Blocks(analysis, {}).of(second) if b.tensor == "w")
+    assert block.total(1) == pytest.approx(np.abs(arrays["w"][4:]).sum(1), rel=1e-5)

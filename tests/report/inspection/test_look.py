@@ -13,6 +13,7 @@ from onnx_attnprune.grouping import Analysis, alive_of, analyze
 from onnx_attnprune.report.inspection import Inspection, Obstacle, look
 from onnx_attnprune.report.inspection.hints import hint_for
 from onnx_attnprune.report.inspection.scene import scene
+from onnx_attnprune.report.inspection.terminal import short
 from tests.oracle import parse
 
 # A residual sum, a bias that two convolutions share, a grouped convolution, a concat, a flatten.
@@ -229,3 +230,55 @@ def test_what_a_body_is_handed_is_wired_to_where_it_comes_from() -> None:
         (named["l"], named["out"]),
     } <= wires  # l and t are one box
     assert shown.boxes[named["m"]].groups == shown.boxes[named["h"]].groups != ()
+
+
+# ---------------------------------------------------------------- words and counts
+def test_an_axis_that_two_reasons_keep_counts_for_neither_alone() -> None:
+    _, found = looked(parse(HEADS))
+    assert {o.why: o.alone for o in found.obstacles if o.channels} == {
+        "graph input": 0, "normalised over": 0, "graph output": 0
+    }  # fmt: skip  # two lines
+
+
+def test_reasons_that_name_a_tensor_are_one_obstacle() -> None:
+    """Two operators whose operands nothing is known of: one obstacle, whatever their names are."""
+    text = """g (float[N,3] x, int64[K] s, int64[L] t) => (float[N,2] y)
+    <float[3,4] w, float[4,5] a, float[4,5] b, float[5,2] v>
+    { h = MatMul (x, w) c = Reshape (h, s) d = Reshape (h, t) e = MatMul (c, a) f = MatMul (d, b) g = Add (e, f)
+      y = MatMul (g, v) }"""
+    _, found = looked(parse(text))
+    unknown = [o for o in found.obstacles if "is not known" in o.why]
+    assert [(o.why, len(o.nodes) >= 2) for o in unknown] == [("the shape of an operand is not known", True)]
+
+
+def test_nodes_without_weights_are_not_among_those_uncounted() -> None:
+    """An operator that nothing is known of and that reads no weight has no multiply-accumulates to miss."""
+    text = """g (float[N,3] x) => (float[N,4] y) <float[3,4] w, int64[1] one = {1}>
+    { h = MatMul (x, w) q = Unsqueeze (h, one) r = Transpose <perm = [0, 2, 1]> (q) m = MatMul (r, q) e = Det (m)
+      d = Unsqueeze (e, one) y = Add (h, d) }"""
+    _, found = looked(parse(text))
+    assert by_reason(found)["no rule for Det", "Det"].uncounted == 0
+    assert found.uncounted == 0
+
+
+def test_a_product_beside_a_group_is_not_one_of_its_factors() -> None:
+    """Flattened channels joined with others: only the first are multiplied with the places."""
+    text = """g (float[N,3,6,5] x) => (float[N,2] y)
+    <float[4,3,1,1] w, float[7,3,1,1] u, float[2,127] v, int64[2] rows = {0, -1}>
+    { a = Conv (x, w) f = Reshape (a, rows) b = Conv (x, u) p = GlobalAveragePool (b) g = Reshape (p, rows)
+      j = Concat <axis = 1> (f, g) y = Gemm <transB = 1> (j, v) }"""
+    _, found = looked(parse(text))
+    assert {g.name: g.within for g in found.groups} == {"w": ("[4] x 6 x 5",), "u": ()}
+
+
+def test_a_node_that_drops_a_group_starts_a_box() -> None:
+    text = """g (float[N,3,6,5] x) => (float[N,2,6,5] y)
+    <float[4,3,1,1] w, float[7,3,1,1] u, float[2,4,1,1] v, int64[1] nought = {0}, int64[1] four = {4},
+     int64[1] one = {1}>
+    { a = Conv (x, w) b = Conv (x, u) j = Concat <axis = 1> (a, b) s = Slice (j, nought, four, one) y = Conv (s, v) }"""
+    shown = scene(*looked(parse(text)))
+    assert {box.name: box.ops for box in shown.boxes if box.name in ("j", "s")} == {"j": ("Concat",), "s": ("Slice",)}
+
+
+def test_counts_are_told_in_units() -> None:
+    assert [short(n) for n in (999, 1000, 12345, 4_090_000_000)] == ["999", "1 k", "12.3 k", "4.09 G"]
