@@ -117,6 +117,23 @@ def selected_by(model: ModelProto, cut: ModelProto) -> list[str]:
     return list(names)
 
 
+VIEWS = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast")  # of their first operand
+
+
+def logits_of(model: ModelProto, cut: ModelProto) -> dict[str, str]:
+    """What goes into the sigmoid behind each output of the main graph that is one; only tensors that `cut` has too."""
+    made = {name: node for node in model.graph.node for name in node.output}
+    there = {name for node in cut.graph.node for name in node.output}
+    found = {}
+    for value in model.graph.output:
+        node = made.get(value.name)
+        while node and node.op_type in VIEWS:
+            node = made.get(node.input[0])
+        if node and node.op_type == "Sigmoid" and node.input[0] in there:
+            found[value.name] = node.input[0]
+    return found
+
+
 def _first(names: Iterable[str]) -> str:
     """The first output that is not left out, which names a node."""
     return next((name for name in names if name), "")

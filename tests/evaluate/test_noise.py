@@ -161,3 +161,35 @@ def test_a_node_that_the_cut_puts_in_before_a_selection_is_no_change_behind_it()
     behind = selecting(w, u)
     behind.graph.node[2].input[0] = "a"
     assert selected_by(model, behind) == []
+
+
+SIGMOID = """<ir_version: 8, opset_import: ["" : 17]> g (float[2,7] x) => (float[2,5,1] y, float[2,5] n) {
+    n = MatMul(x, u)
+    a = MatMul(x, w)
+    s = Sigmoid(a)
+    y = Reshape(s, k)
+}"""
+
+
+def far_below(scale: float, by: float = 0.0) -> onnx.ModelProto:
+    """A sigmoid of numbers about -17, which follows their own rounding as exp does; and another output."""
+    rng = np.random.default_rng(4)
+    w = (-np.float32(60) + rng.random((7, 5), np.float32)) * np.float32(scale)
+    u = rng.standard_normal((7, 5)).astype(np.float32) + np.float32(by)
+    return weighted(SIGMOID, w=w, u=u, k=np.array([2, 5, 1], np.int64))
+
+
+def test_a_saturated_sigmoid_is_compared_before_it(tmp_path: Path) -> None:
+    x = {"x": np.full((2, 7), 0.04, np.float32)}
+    check = check_equivalence(lambda: far_below(1), far_below(1 + 2e-4), x, "float32", "x", tmp_path)
+    assert "before the sigmoids" in check.inputs
+    assert [d.output for d in check.differences] == ["a", "n"]
+    assert 0 < check.largest <= check.tolerance == TOLERANCE["float32"]
+
+
+def test_before_a_saturated_sigmoid_a_mistake_is_seen(tmp_path: Path) -> None:
+    x = {"x": np.full((2, 7), 0.04, np.float32)}
+    with pytest.raises(SelfCheckError, match="'a' is off"):
+        check_equivalence(lambda: far_below(1), far_below(1.01), x, "float32", "x", tmp_path)
+    with pytest.raises(SelfCheckError, match="'n' is off"):
+        check_equivalence(lambda: far_below(1), far_below(1 + 2e-4, 0.1), x, "float32", "x", tmp_path)
