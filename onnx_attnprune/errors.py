@@ -13,7 +13,9 @@
     ├── OutputError               7   the output can't be written
     ├── SelfCheckError            8   the pruned model is not what it must be; nothing was written
     │   └── VerificationError     8   a check of `verify` failed
-    └── ProviderError             9   an execution provider that this build of ONNX Runtime lacks
+    ├── ProviderError             9   an execution provider that this build of ONNX Runtime lacks
+    └── DeviceError              10   a phone that can't be reached, or on which nothing can be run
+        └── ToolError            10   one of ONNX Runtime's tools failed there; others may do better
 
 Code 2 is also what click uses for a malformed command line; 0 is success; 70 is a defect of the tool itself (`--debug`
 shows where); 130 an interrupt from the keyboard.
@@ -94,6 +96,16 @@ class ProviderError(AttnPruneError):
     """The execution provider asked for is not in this build of ONNX Runtime."""
 
     exit_code = 9
+
+
+class DeviceError(AttnPruneError):
+    """A phone can't be reached over adb, or what was to run on it did not."""
+
+    exit_code = 10
+
+
+class ToolError(DeviceError):
+    """One of ONNX Runtime's tools failed on a phone that is still there."""
 
 
 INTERNAL = 70

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from onnx_attnprune.cli import main
 from onnx_attnprune.ops import RULES
+from tests.standin.setup import stand_in
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -92,3 +97,21 @@ def test_commands_on_files_of_the_repository_run(words: list[str], tmp_path: Pat
     quick = ["--latency-seconds", "0"] if words[0] not in main.commands else []
     done = CliRunner().invoke(main, [*given, *quick])
     assert done.exit_code == 0, done.output
+
+
+def test_the_page_on_phones_from_start_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = stand_in(tmp_path / "home")
+    home.tools.rename(tmp_path / "android-tools")
+    monkeypatch.setenv("PATH", f"{home.home}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "models/fashion_mobilenet.onnx", "model.onnx")
+    with np.load(ROOT / "models/fashion_mnist_calibration.npz") as given:
+        np.savez("samples.npz", **{name: given[name][:32] for name in given.files})
+    quick = {"run": ["--provider", "cpu", "--repeats", "1", "--runs", "1"], "model.onnx": ["--latency-seconds", "0"]}
+    commands = [words for page, words in written() if page == "phone.md"]
+    assert [words[:2] for words in commands[1:]] == [["device", name] for name in ("check", "bundle", "run")]
+    for words in commands:
+        more = next((extra for word, extra in quick.items() if word in words[:2]), [])
+        done = CliRunner().invoke(main, [*words, *more])
+        assert done.exit_code == 0, done.output
+    assert json.loads(Path("phone.json").read_text())["format"] == "onnx-attnprune/bench"

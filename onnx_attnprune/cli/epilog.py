@@ -28,6 +28,7 @@ Exit codes (the output is written with 0 only):
    7  an output can't be written
    8  the self-check failed (of verify: a check)
    9  an execution provider that is not there
+  10  a phone that can't be reached, or a tool that does not run on it
   70  a defect of onnx-attnprune itself (--debug shows where)
  130  interrupted
 """

@@ -16,7 +16,7 @@ from onnx_attnprune.evaluate.probe import Probe, probe
 from onnx_attnprune.runtime import Placement, Session
 
 Feeds = dict[str, NDArray[Any]]
-Outcome = Literal["measured", "fell back", "failed"]
+Outcome = Literal["measured", "fell back", "failed", "wrong"]
 MOST_ROUNDS = 10_000
 WARMUP = 5
 
@@ -50,7 +50,8 @@ class Row:
     """One model on one provider at one batch size.
 
     outcome: "fell back" where the provider took no node at all, so that the CPU would have been timed; "failed" where
-    it could not be loaded or run; `reason` says why. per_second: samples where the batch is known, else runs.
+    it could not be loaded or run; "wrong" where its outputs are not those expected of it; `reason` says why.
+    per_second: samples where the batch is known, else runs.
     speed_up: against the first model on the same provider at the same batch size (None for itself, and without it).
     """
 

@@ -104,6 +104,11 @@ def stored_tensor(name: str, array: NDArray[Any], dtype: int) -> TensorProto:
     return numpy_helper.from_array(whole.astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
 
 
+def named_tensor(name: str, array: NDArray[Any]) -> bytes:
+    """An array as the bytes of a tensor with a name."""
+    return bytes(numpy_helper.from_array(np.asarray(array, order="C"), name).SerializeToString())
+
+
 def to_array(tensor: TensorProto) -> NDArray[Any]:
     """The numbers of a stored tensor."""
     found: NDArray[Any] = numpy_helper.to_array(tensor)

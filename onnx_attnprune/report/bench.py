@@ -42,21 +42,30 @@ def render(bench: Bench, console: Console) -> None:
 
 
 def _parts(bench: Bench, width: int) -> Iterator[RenderableType]:
-    names = _names([row.model for row in bench.rows])
+    yield from rows_told(bench.rows, width)
+    yield line("note", f"all in turns, {bench.seconds:g} s each; {conditions(bench.threads)}")
+
+
+def rows_told(given: Sequence[Row], width: int) -> Iterator[RenderableType]:
+    """The tables of latencies and sessions, with what could not be measured and what was left to the CPU."""
+    names = _names([row.model for row in given])
     room = width - FIXED
-    for batch in dict.fromkeys(row.batch for row in bench.rows):
-        rows = [row for row in bench.rows if row.batch == batch]
+    for batch in dict.fromkeys(row.batch for row in given):
+        rows = [row for row in given if row.batch == batch]
         first = rows[0]
         what = "latency" if batch is None else f"latency, batch {batch}"
         yield from block(f"{what}{shape_text(list(first.shapes.values()))}", _latencies(rows, names, room))
-    yield from block("sessions", _sessions(bench.rows, names, room))
-    for row in bench.rows:
+    yield from block("sessions", _sessions(given, names, room))
+    for row in given:
         if row.outcome != "measured":
             yield line(row.outcome, f"{names[row.model]} on {row.provider}: {row.reason}", "bold yellow")
-    for (model, provider), ops in _left(bench.rows).items():
+    for (model, provider), ops in _left(given).items():
         yield line("note", f"{provider} leaves operators of {names[model]} to the CPU: {', '.join(ops)}")
-    threads = f"threads: {bench.threads or 'as ONNX Runtime likes'}"
-    yield line("note", f"all in turns, {bench.seconds:g} s each; {threads}; ± is the IQR over the median")
+
+
+def conditions(threads: int) -> str:
+    """How it was measured, for a note below the tables."""
+    return f"threads: {threads or 'as ONNX Runtime likes'}; ± is the IQR over the median"
 
 
 def _names(paths: Sequence[str]) -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,13 @@ class Placement:
 
     nodes: Mapping[str, int]
     left_to_cpu: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[str, str]], provider: str) -> Placement:
+        """From (ONNX Runtime's name of the provider, operator) of each node of a session on a provider."""
+        pairs = [(short_name(name), op) for name, op in found]
+        on_cpu = {op for name, op in pairs if name == "cpu" and provider != "cpu"}
+        return cls(dict(Counter(name for name, _ in pairs)), tuple(sorted(on_cpu)))
 
     def on(self, provider: str) -> int:
         """How many nodes run on a provider."""
@@ -65,15 +72,14 @@ class PlacedSession(Session):
         found = list(self._recorded()) if not hasattr(self, "_folder") else list(self._profiled(feeds))
         if not found:
             raise ModelError("ONNX Runtime does not tell on which provider the nodes run")
-        on_cpu = {op for provider, op in found if provider == "cpu" and self.provider != "cpu"}
-        return Placement(dict(Counter(provider for provider, _ in found)), tuple(sorted(on_cpu)))
+        return Placement.of(found, self.provider)
 
     def _recorded(self) -> Iterator[tuple[str, str]]:
-        """(provider, operator) of each node."""
+        """(ONNX Runtime's name of the provider, operator) of each node."""
         with told_as(ModelError, "ONNX Runtime can't tell on which provider the nodes run"):
             for part in self._session.get_provider_graph_assignment_info():
                 for node in part.get_nodes():
-                    yield short_name(part.ep_name), str(node.op_type)
+                    yield str(part.ep_name), str(node.op_type)
 
     def _profiled(self, feeds: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, str]]:
         self.run(feeds)
@@ -83,5 +89,5 @@ class PlacedSession(Session):
             for event in events:
                 given = event.get("args", {})
                 if event.get("cat") == "Node" and "provider" in given:
-                    seen[event["name"]] = short_name(given["provider"]), str(given["op_name"])
+                    seen[event["name"]] = str(given["provider"]), str(given["op_name"])
         yield from seen.values()

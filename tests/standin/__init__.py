@@ -1,0 +1,1 @@
+"""A stand-in for adb, a phone, and ONNX Runtime's tools for Android."""
