@@ -230,6 +230,31 @@ def test_calibration_data_repairs(tmp_path: Path) -> None:
     assert bare.accuracy.unrepaired is None
 
 
+@pytest.mark.parametrize(
+    ("samples", "recover", "measured_on", "seen"),
+    [(40, "auto", 40, True), (280, "auto", 24, False), (40, "none", 40, False)],
+)
+def test_drift_is_measured_on_the_users_samples(
+    tmp_path: Path, samples: int, recover: str, measured_on: int, seen: bool
+) -> None:
+    data = labelled(tmp_path, samples, labels=None)
+    criterion = "obs" if recover == "none" else "attention"
+    settings = Settings(ratio=0.3, criterion=criterion)
+    report = prune_file(
+        Request(
+            saved(cnn(), tmp_path),
+            tmp_path / "out.onnx",
+            settings,
+            recover=recover,
+            calibration=data,
+            latency_seconds=0,
+        )
+    )
+    assert report.drift is not None
+    assert report.drift.inputs == f"{measured_on} samples of data.npz"
+    assert any("samples that the repair was fitted on" in note for note in report.notes) == seen
+
+
 def test_data_needs_labels(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no array 'labels'"):
         prune(cnn(), tmp_path, evaluation=labelled(tmp_path, labels=None))

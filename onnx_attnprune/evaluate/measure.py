@@ -53,7 +53,8 @@ class Accuracy:
 class Given:
     """What the models are fed. `shapes`: for drift; `single`: one sample, for latency; `limits`: see `random_feeds`.
 
-    metric: the user's own way to judge the outputs on the data.
+    metric: the user's own way to judge the outputs on the data. unlabelled: samples for drift and latency where there
+    is no data; without them both are measured on random inputs.
     """
 
     specs: Sequence[InputSpec]
@@ -62,6 +63,12 @@ class Given:
     limits: Mapping[str, int]
     data: Dataset | None
     metric: Metric | None = None
+    unlabelled: Dataset | None = None
+
+    @property
+    def samples(self) -> Dataset | None:
+        """What drift and latency are measured on; None: random inputs."""
+        return self.unlabelled if self.data is None else self.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +126,12 @@ def _evaluate(session: Session, given: Given, setup: Setup) -> Figures:
 
 
 def _drift(before: Session, after: Session, given: Given, setup: Setup) -> Drift:
-    if given.data is None:
+    if given.samples is None:
         feeds = random_feeds(given.specs, given.shapes, 1, given.limits)
         if setup.in_float32:
             feeds = {name: in_float32_too(array) for name, array in feeds.items()}
         return drift_at(before, after, feeds, f"random inputs ({shapes_text(given.shapes)})")
-    data = given.data.part(slice(None, BATCH))
+    data = given.samples.part(slice(None, BATCH))
     return drift_on(before, after, data.in_float32() if setup.in_float32 else data, BATCH, fixed_batch(given.specs))
 
 
@@ -139,6 +146,6 @@ def _speed(before: Session, after: Session, given: Given, setup: Setup) -> Speed
 
 
 def _latency_feeds(given: Given, shapes: Mapping[str, Shape]) -> Feeds:
-    if given.data is None:
+    if given.samples is None:
         return random_feeds(given.specs, shapes, 1, given.limits)
-    return {name: rows(array, shapes[name][0]) for name, array in given.data.feeds.items()}
+    return {name: rows(array, shapes[name][0]) for name, array in given.samples.feeds.items()}

@@ -15,6 +15,7 @@ from onnx_attnprune.pipeline.cut import check_shapes, cut
 from onnx_attnprune.pipeline.memory import peak_memory
 from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
+from onnx_attnprune.pipeline.samples import unlabelled
 from onnx_attnprune.pipeline.search import search
 from onnx_attnprune.pipeline.source import Shapes, Source, one_sample, read
 from onnx_attnprune.pipeline.timing import fit_latency, hold_latency
@@ -115,9 +116,10 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         work, source = _chosen(request, source, one_sample(source), clock, folder)
         pruned, check = cut(source, work, clock, folder)
     report = replace(_begin(request, work), self_check=check, search=work.search, timing=work.timing)
+    samples, notes = unlabelled(request, source)
     given = Given(
         source.specs, check_shapes(work), work.sample, index_limits(work.analysis.graph), source.data,
-        source.metric,
+        source.metric, samples,
     )  # fmt: skip  # two lines
     setup = Setup(request.provider, request.threads, request.latency_seconds, check.in_float32)
     unrepaired = None
@@ -137,6 +139,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         report,
         parameters=Change(report.parameters.before, parameter_count(recovery.model)),
         size=Change(source.bytes, size),
+        notes=(*notes, *report.notes),
         repair=Repair(
             recovery.method,
             recovery.consumers,

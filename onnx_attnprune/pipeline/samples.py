@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnx_attnprune.evaluate.data import Dataset
 from onnx_attnprune.evaluate.feeds import with_batch
 from onnx_attnprune.graph import index_limits
 from onnx_attnprune.grouping import Analysis
@@ -29,3 +30,20 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
     limits = index_limits(analysis.graph)
     inputs = Inputs(shapes, {s.name: s.dtype for s in source.specs}, limits, batch if whole_batch else 1)
     return procedural(inputs, samples, likely_range(analysis, inputs))
+
+
+def unlabelled(request: Request, source: Source) -> tuple[Dataset | None, tuple[str, ...]]:
+    """Samples to measure drift and latency on where there are no labelled ones: the user's that no repair has seen.
+
+    With them a note where a repair has seen all of them.
+    """
+    given = source.calibration
+    if given is None or source.data is not None:
+        return None, ()
+    if request.recover in ("none", "mean"):
+        return given, ()
+    if given.size >= SAMPLES + BATCH:
+        return given.part(slice(SAMPLES, None)), ()
+    return given, (
+        "drift is measured on samples that the repair was fitted on; on others the outputs may move further",
+    )

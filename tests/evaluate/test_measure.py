@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,14 @@ def test_with_data(tmp_path: Path) -> None:
     assert found.speed is not None
     assert found.speed.shapes == SINGLE
     assert found.speed.before.runs >= 5
+
+
+def test_samples_without_labels(tmp_path: Path) -> None:
+    what = replace(given(None), unlabelled=data(9, labels=False))
+    found, stages = measured(tmp_path, what, 0.001)
+    assert stages == ["drift", "latency"]
+    assert found.accuracy is None
+    assert (found.drift.inputs, found.drift.samples) == ("9 samples of data.npz", 9)
 
 
 def test_a_batch_of_one_that_the_model_does_not_take(tmp_path: Path) -> None:
