@@ -33,9 +33,9 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-
 IMAGE = "float[N, 3, 9, 7] x"
 
 
-def parse(text: str, opset: int = 21, seed: int = 0) -> ModelProto:
+def parse(text: str, opset: int = 21, seed: int = 0, imports: str = "") -> ModelProto:
     """A model from the text of its graph, with random weights; checked as strictly as the pruned one will be."""
-    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]>\n{text}')
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}{imports}]>\n{text}')
     fill(model, seed)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -99,9 +99,11 @@ def set_constant(copy: NodeProto, original: NodeProto, tensor: TensorProto) -> N
 
 
 def stored_tensor(name: str, array: NDArray[Any], dtype: int) -> TensorProto:
-    """Numbers as a constant of an element type."""
-    whole = np.asarray(array, order="C")  # unlike ascontiguousarray, which makes a scalar one-dimensional
-    return numpy_helper.from_array(whole.astype(helper.tensor_dtype_to_np_dtype(dtype)), name)
+    """Numbers as a constant of an element type, rounded where that is one of whole numbers."""
+    values = np.asarray(array, order="C")  # unlike ascontiguousarray, which makes a scalar one-dimensional
+    kind = helper.tensor_dtype_to_np_dtype(dtype)
+    rounded = np.rint(values) if kind.kind in "iu" and values.dtype.kind == "f" else values
+    return numpy_helper.from_array(rounded.astype(kind), name)
 
 
 def named_tensor(name: str, array: NDArray[Any]) -> bytes:

@@ -19,7 +19,7 @@ from onnx_attnprune.ops.heads import (
     quiet,
     settle,
 )
-from onnx_attnprune.ops.registry import Effect, Tensor, View, rule
+from onnx_attnprune.ops.registry import Effect, Linear, Tensor, View, rule
 
 
 # ---------------------------------------------------------------- ai.onnx
@@ -123,7 +123,8 @@ def fused_attention(n: View) -> Effect:
         "qkv_hidden_sizes": (inner, inner, outer),
     }
     macs = ((v["b"], v["q"], v["i"], n.axes(1)[1]), *a.macs)
-    return Effect(results, attrs, macs=macs, fixed=default_scale(n, size))
+    linear = Linear(0, 1, 2, out=1, into=0, inner=True) if n.is_weight(1) else None
+    return Effect(results, attrs, macs=macs, fixed=default_scale(n, size), linear=linear)
 
 
 def _state(n: View, batch: Axis, query: Axis, heads: Axis, size: Axis, value: Axis) -> tuple[Axis, Tensor]:

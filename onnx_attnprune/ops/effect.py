@@ -37,7 +37,9 @@ class Tensor:
 class Linear:
     """A node that mixes channels by a weight: places of its operands, and the axes of the weight.
 
-    into: axes of the weight over which the input's channels are summed; out: the axis of the result's channels.
+    into: axes of the weight over which the input's channels are summed; out: the axis of the product's channels.
+    zeros: of whole numbers the places of the zero points that are taken off data and weight first; a bias is then added
+    to that product as it is. inner: the product is not the node's result, which is made of it (gates, attention).
     """
 
     data: int
@@ -45,6 +47,8 @@ class Linear:
     bias: int | None
     out: int
     into: int
+    zeros: tuple[int, int] | None = None
+    inner: bool = False
 
 
 @dataclass(frozen=True, slots=True)

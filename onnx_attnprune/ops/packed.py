@@ -9,7 +9,7 @@ from onnx_attnprune.errors import AxisError
 from onnx_attnprune.ops.attention import multi_head_attention
 from onnx_attnprune.ops.heads import MICROSOFT, PLACE, Heads, add_to_scores, default_scale, fused_heads, settle
 from onnx_attnprune.ops.recast import Recast
-from onnx_attnprune.ops.registry import Effect, View, rule
+from onnx_attnprune.ops.registry import Effect, Linear, View, rule
 
 TOKENS = "tokens without padding, as many as the data has"
 
@@ -59,7 +59,9 @@ def packed_attention(n: View) -> Effect:
     inner, outer = product((heads, size)), product((heads, value))
     attrs: dict[str, Axis | tuple[Axis | None, ...]] = {"num_heads": heads, "qkv_hidden_sizes": (inner, inner, outer)}
     macs = ((tokens, channels, columns), *a.macs)
-    return Effect((n.out((tokens, outer), silent=silent),), attrs, macs=macs, fixed=default_scale(n, size))
+    linear = Linear(0, 1, 2, out=1, into=0, inner=True) if n.is_weight(1) else None
+    result = n.out((tokens, outer), silent=silent)
+    return Effect((result,), attrs, macs=macs, fixed=default_scale(n, size), linear=linear)
 
 
 @rule("PackedMultiHeadAttention", domain=MICROSOFT)

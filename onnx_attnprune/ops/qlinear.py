@@ -108,9 +108,10 @@ def qgemm(n: View) -> Effect:
     (out,) = effect.outputs
     # The bias is in units of both scales, so that a scale of zero silences it as well.
     silent = is_silenced(n, 4) or (out.silent and uniform(n, 5, zero[1]))
+    linear = effect.linear and replace(effect.linear, weight=3, bias=6, zeros=(2, 5))
     if n.has(7):
-        return replace(effect, outputs=(quantised(out, zero_of(n, 8), silent, n.tensor(8).dtype),), linear=None)
-    return replace(effect, outputs=(replace(out, dtype=FLOAT, silent=silent),), linear=None)
+        return replace(effect, outputs=(quantised(out, zero_of(n, 8), silent, n.tensor(8).dtype),), linear=linear)
+    return replace(effect, outputs=(replace(out, dtype=FLOAT, silent=silent),), linear=linear)
 
 
 @rule("MatMulInteger16", domain=MICROSOFT)
@@ -169,7 +170,7 @@ def qattention(n: View) -> Effect:
     assert sizes[2] is not None
     n.tie(sizes[0], sizes[2])  # there is no attribute for another size of the values
     results = (replace(attended, dtype=FLOAT), *(replace(s, dtype=FLOAT) for s in state))
-    return replace(effect, outputs=results, attrs={"num_heads": effect.attrs["num_heads"]})
+    return replace(effect, outputs=results, attrs={"num_heads": effect.attrs["num_heads"]}, linear=None)
 
 
 @rule("QEmbedLayerNormalization", domain=MICROSOFT)

@@ -15,7 +15,7 @@ from onnx_attnprune.ops.conv import conv
 from onnx_attnprune.ops.heads import MICROSOFT
 from onnx_attnprune.ops.linear import matmul
 from onnx_attnprune.ops.recast import Recast
-from onnx_attnprune.ops.registry import Effect, Tensor, View, rule
+from onnx_attnprune.ops.registry import Effect, Linear, Tensor, View, rule
 
 UINT8, INT32 = 2, 6
 NOUGHT = "0"
@@ -191,7 +191,8 @@ def integer_product(n: View, left: bool, right: bool, zeros: tuple[int, int]) ->
     tie_vector(n, b[-1], zeros[1], zeros[1])
     (out,) = effect.outputs
     silent = out.silent and uniform(n, zeros[0], zero[0]) and uniform(n, zeros[1], zero[1])
-    return replace(effect, outputs=(replace(out, dtype=INT32, silent=silent),), linear=None)
+    linear = effect.linear and replace(effect.linear, zeros=zeros)
+    return replace(effect, outputs=(replace(out, dtype=INT32, silent=silent),), linear=linear)
 
 
 @rule("ConvInteger")
@@ -203,7 +204,8 @@ def conv_integer(n: View) -> Effect:
     tie_vector(n, n.axes(1)[0], 3, 3)
     (out,) = effect.outputs
     silent = out.silent and uniform(n, 3, zero[1])
-    return replace(effect, outputs=(replace(out, dtype=INT32, silent=silent),), linear=None)
+    linear = Linear(0, 1, None, out=0, into=1, zeros=(2, 3))
+    return replace(effect, outputs=(replace(out, dtype=INT32, silent=silent),), linear=linear)
 
 
 @rule("QLinearConv")
@@ -215,7 +217,8 @@ def qlinear_conv(n: View) -> Effect:
     tie_vector(n, n.axes(3)[0], 4, 5)
     (out,) = effect.outputs
     silent = is_silenced(n, 4) or (out.silent and uniform(n, 5, w_zero))
-    return replace(effect, outputs=(quantised(out, y_zero, silent, n.tensor(7).dtype),), linear=None)
+    linear = Linear(0, 3, 8, out=0, into=1, zeros=(2, 5))
+    return replace(effect, outputs=(quantised(out, y_zero, silent, n.tensor(7).dtype),), linear=linear)
 
 
 @rule("QLinearMatMul")
@@ -230,4 +233,5 @@ def qlinear_matmul(n: View) -> Effect:
     tie_vector(n, b[-1], 4, 5)
     (out,) = effect.outputs
     silent = out.silent and uniform(n, 2, a_zero, 1) and uniform(n, 5, b_zero, 4)
-    return replace(effect, outputs=(quantised(out, y_zero, silent, n.tensor(7).dtype),), linear=None)
+    linear = effect.linear and Linear(0, 3, None, out=1, into=0, zeros=(2, 5))
+    return replace(effect, outputs=(quantised(out, y_zero, silent, n.tensor(7).dtype),), linear=linear)

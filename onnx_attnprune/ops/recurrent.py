@@ -63,7 +63,7 @@ def recurrent(n: View, gates: int, states: int, through: Sequence[int], default:
     steps = (v["t"], v["b"], v["d"], v["g"], v["h"])
     macs = ((*steps, v["i"]), (*steps, v["h"]))
     omit = dict.fromkeys(zeros, v["h"])
-    linear = Linear(0, 1, 3, out=1, into=2)
+    linear = Linear(0, 1, 3, out=1, into=2, inner=True)
     return Effect(tuple(outs[: len(n.node.outputs)]), {"hidden_size": v["h"]}, omit=omit, macs=macs, linear=linear)
 
 

@@ -111,7 +111,8 @@ class Biases:
         own = stored.name == name and stored.is_initializer and name not in self._outputs and self._readers[name] == 1
         listed = any(v.name == name for v in self._model.graph.input)
         if own and not (listed and wide.shape != stored.dims):
-            stored.proto.CopyFrom(tensor_of(stored, wide.astype(stored.array().dtype)))
+            before = stored.array().dtype
+            stored.proto.CopyFrom(tensor_of(stored, (np.rint(wide) if before.kind == "i" else wide).astype(before)))
         else:
             self._give(node, place, wide, shift)
 

@@ -18,6 +18,8 @@ from onnx_attnprune.recovery.means import Constants, input_means
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery
 from onnx_attnprune.recovery.stored import why_not_stored
 
+INT32 = 6  # as ONNX counts types: that of the bias of a product of whole numbers
+
 
 @recovery("mean")
 def compensate(
@@ -36,8 +38,9 @@ def compensate(
     for consumer in consumers:
         node = consumer.node
         weight = constants.array(node.inputs[consumer.linear.weight])
-        if weight is None:
-            notes.append(f"{node.name}: its weight is computed at run time")
+        if weight is None or consumer.whole:
+            why = "its weight is computed at run time" if weight is None else "means of whole numbers are not known"
+            notes.append(f"{node.name}: {why}")
             continue
         why = why_not_stored(analysis, consumer)
         if why:
@@ -70,13 +73,14 @@ def shift_of(analysis: Analysis, consumer: Consumer, values: Array) -> Shift:
     """What to add to the consumer's result, `values` per surviving output channel."""
     node = consumer.node
     result = analysis.tensors[next(o for o in node.outputs if o)]
+    dtype = INT32 if consumer.whole else result.dtype
     if consumer.recurrent:  # the biases of input and state stand side by side, by direction
         apart = values.reshape(-1, len(values) // _directions(consumer))
         values = np.concatenate([apart, np.zeros_like(apart)], axis=1)
     scale = float(node.attr("beta", 1.0)) if node.op == "Gemm" else 1.0
     place = consumer.linear.bias
     return Shift(
-        next(o for o in node.outputs if o), consumer.channel, len(result.axes or ()), values, result.dtype, place, scale
+        next(o for o in node.outputs if o), consumer.channel, len(result.axes or ()), values, dtype, place, scale
     )
 
 

@@ -14,6 +14,14 @@ from onnx_attnprune.ops import Linear
 from onnx_attnprune.recovery.forms import Form
 
 RECURRENT = ("LSTM", "GRU", "RNN")
+DYNAMIC = "DynamicQuantizeLinear"
+BLOCKS = "its weight is packed, with a scale for each block"
+WHY_NOT = {
+    "MatMulNBits": BLOCKS,
+    "MatMulBnb4": BLOCKS,
+    "DynamicQuantizeLSTM": "whole numbers inside of a recurrent layer",
+    "QAttention": "whole numbers inside of an attention",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,26 +29,28 @@ class Consumer:
     """A node whose weight loses input channels.
 
     channel: the axis of the data operand, and of the result, that channels lie on, counted from the front in a
-    convolution (1) and from the back in a matrix product (-1). removed: which of the data operand's channels go,
-    [input channels]. outputs: which of the product's columns survive, [output channels]; those of a recurrent layer are
-    the gates of every direction.
+    convolution (1) and from the back in a matrix product (-1). source: the name of the data; of data that is quantised
+    by its range in the run, that of the numbers before it. removed: which of the data operand's channels go, [input
+    channels]. outputs: which of the product's columns survive, [output channels]; those of a recurrent layer are the
+    gates of every direction.
     """
 
     node: Node
     linear: Linear
     channel: int
+    source: str
     removed: BoolArray
     outputs: BoolArray
 
     @property
-    def source(self) -> str:
-        """The name of the data operand."""
-        return self.node.inputs[self.linear.data]
+    def recurrent(self) -> bool:
+        """True where the product makes the gates of a recurrent layer."""
+        return self.node.op in RECURRENT
 
     @property
-    def recurrent(self) -> bool:
-        """True where the node's result is no sum that a bias could be added to."""
-        return self.node.op in RECURRENT
+    def whole(self) -> bool:
+        """True where the product is one of whole numbers less their zero points."""
+        return self.linear.zeros is not None
 
     @property
     def form(self) -> Form:
@@ -49,7 +59,8 @@ class Consumer:
             return Form("gates")
         if self.channel == 1:
             return Form("spread" if self.linear.into == 0 else "conv", int(self.node.attr("group", 1)))
-        return Form("columns" if self.linear.out == 0 else "rows", alpha=float(self.node.attr("alpha", 1.0)))
+        alpha = 1.0 if self.whole else float(self.node.attr("alpha", 1.0))
+        return Form("columns" if self.linear.out == 0 else "rows", alpha=alpha)
 
     @property
     def biases(self) -> int:
@@ -71,24 +82,41 @@ def consumers_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[Co
             continue
         channel = 1 if len(weight) > 2 and node.op not in RECURRENT else -1
         removed = ~space.mask(data[channel], alive)
+        outputs = space.mask(weight[linear.out] if linear.inner else result[channel], alive)
         if node.op in RECURRENT:
-            outputs = np.tile(space.mask(weight[linear.out], alive), weight[0].size)
-        else:
-            outputs = space.mask(result[channel], alive)
-        found.append(Consumer(node, linear, channel, removed, outputs))
+            outputs = np.tile(outputs, weight[0].size)
+        found.append(Consumer(node, linear, channel, _source(analysis, node, linear), removed, outputs))
     return tuple(found)
 
 
+def _source(analysis: Analysis, node: Node, linear: Linear) -> str:
+    name = node.inputs[linear.data]
+    maker = analysis.graph.makers.get(name)
+    return maker.inputs[0] if linear.zeros is not None and maker is not None and maker.op == DYNAMIC else name
+
+
 def others_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Iterator[str]:
-    """The names of other nodes whose weights lose input channels: those of operators that no repair knows."""
+    """A note on each other node whose weight loses input channels: no repair knows its operator."""
     known = {c.node.index for c in consumers_of(analysis, alive)}
     named: dict[int, str] = {}
     for group in analysis.groups:
         for m in group.members:
-            axis, node = m.slot.axes[m.axis], m.slot.node
+            axis, node = m.slot.axes[m.axis], _user(analysis, m.slot.node)
             if m.role == "consumer" and node.index not in known and analysis.space.size(axis, alive) < axis.size:
-                named[node.index] = f"{node.name} ({node.op})"
+                why = WHY_NOT.get(node.op, "no repair for this operator")
+                named[node.index] = f"{node.name} ({node.op}): not refitted ({why})"
     yield from (named[k] for k in sorted(named))
+
+
+def _user(analysis: Analysis, node: Node) -> Node:
+    """The node that works with the data by a weight, which may first be taken out of quantisation or transposed."""
+    while node.outputs and node.outputs[0] in analysis.tensors and analysis.tensors[node.outputs[0]].slots:
+        readers = analysis.graph.readers.get(node.outputs[0], [])
+        found = None if len(readers) != 1 else analysis.graph.makers.get(next(iter(readers[0][0].output), ""))
+        if found is None:
+            break
+        node = found
+    return node
 
 
 class Operands:

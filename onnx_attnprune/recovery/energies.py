@@ -25,6 +25,7 @@ from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.recovery.readings import probed
 from onnx_attnprune.recovery.rows import Array
 from onnx_attnprune.recovery.sampled import Errors, running, sampled
+from onnx_attnprune.recovery.stored import multiplier
 from onnx_attnprune.recovery.through import by_group
 from onnx_attnprune.runtime import Session
 from onnx_attnprune.scoring import owners
@@ -77,7 +78,7 @@ def seen_of(
     found: dict[int, list[Seen]] = {}
     for consumer in consumers:
         node, linear = consumer.node, consumer.linear
-        weight = constants.array(node.inputs[linear.weight])
+        weight = None if linear.inner else multiplier(constants, consumer)
         if weight is None:
             continue
         axis = analysis.space.find((operands.axes(node, linear.data) or ())[consumer.channel])

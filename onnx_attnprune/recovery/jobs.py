@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from onnx_attnprune.recovery.consumers import Consumer, consumers_of, others_of
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.recovery.rows import View, view_of
-from onnx_attnprune.recovery.stored import why_not_stored
+from onnx_attnprune.recovery.stored import multiplier, why_not_stored, zero_of_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,13 @@ def jobs_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[list[Jo
             jobs.append(found)
         else:
             notes.append(f"{consumer.node.name}: not refitted ({found})")
-    notes.extend(f"{name}: not refitted (no repair for this operator)" for name in others_of(analysis, alive))
+    notes.extend(others_of(analysis, alive))
     return jobs, notes
 
 
 def _job(consumer: Consumer, constants: Constants, analysis: Analysis, main: frozenset[str]) -> Job | str:
     """The job, or the reason why there is none."""
-    name = consumer.node.inputs[consumer.linear.weight]
-    weight = constants.array(name)
+    weight = multiplier(constants, consumer)
     if weight is None:
         return "computed weight"
     if consumer.source not in main or consumer.node.outputs[0] not in main | {""}:
@@ -62,11 +61,12 @@ def _job(consumer: Consumer, constants: Constants, analysis: Analysis, main: fro
     view = view_of(consumer, weight)
     if view is None:
         return "its patches"
-    return Job(consumer, view, kept_columns(consumer, view), lambda: _read(constants, name))
+    view = replace(view, zero=zero_of_data(analysis, consumer))
+    return Job(consumer, view, kept_columns(consumer, view), lambda: _read(constants, consumer))
 
 
-def _read(constants: Constants, name: str) -> Array:
-    found = constants.array(name)
+def _read(constants: Constants, consumer: Consumer) -> Array:
+    found = multiplier(constants, consumer)
     assert found is not None  # it was there when the job was made
     return found
 

@@ -15,7 +15,7 @@ from onnx_attnprune.recovery.compensate import shift_of
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.jobs import Job
 from onnx_attnprune.recovery.solving import Answer, Problem, best, settle
-from onnx_attnprune.recovery.stored import is_quantised
+from onnx_attnprune.recovery.stored import takes_bias
 from onnx_attnprune.recovery.weights import Weights
 
 Pair = tuple[Problem, Problem | None]  # of rows that the fit sees, and of others
@@ -61,10 +61,7 @@ class Mender:
         scale: by how much, per surviving output, what the problems' T lacks is larger than what the result lacks.
         """
         first = jobs[0].consumer
-        # A new bias of floats would keep a quantised node from running on integers.
-        centred = not is_quantised(self._analysis, first.node, first.linear.weight) or is_quantised(
-            self._analysis, first.node, first.linear.bias
-        )
+        centred = takes_bias(self._analysis, first)
         by = np.ones(np.count_nonzero(first.outputs)) if scale is None else scale
         grouped = by.reshape(len(problems), 1, -1)
         found = fitted(problems, ridge, centred)

@@ -50,7 +50,7 @@ def readings_of(
     by_var, operands = {g.var.id: g for g in groups}, Operands(analysis)
     found: dict[int, list[Reading]] = {g.id: [] for g in groups}
     for job in jobs_of(analysis, probed(groups, alive))[0]:
-        if (widest is not None and job.view.columns > widest) or job.consumer.recurrent:  # no error at a result
+        if (widest is not None and job.view.columns > widest) or job.consumer.linear.inner:  # no error at a result
             continue
         node, linear, channel = job.consumer.node, job.consumer.linear, job.consumer.channel
         data, result = operands.axes(node, linear.data) or (), analysis.tensors[node.outputs[0]].axes or ()

@@ -28,7 +28,7 @@ class View:
     then all ends), empty for a matrix product. groups: the input channels fall into this many equal parts. spread: the
     strides of a transposed convolution, whose input is taken apart by them first. order: the axes of the data in the
     order in which the last ones are channels, where they are not so already. same: padding by the size of the data, the
-    odd one at the end ("upper") or at the start ("lower").
+    odd one at the end ("upper") or at the start ("lower"). zero: what is taken off the data first.
     """
 
     data: str
@@ -41,6 +41,7 @@ class View:
     spread: tuple[int, ...] = ()
     order: tuple[int, ...] = ()
     same: str = ""
+    zero: float = 0.0
 
     @property
     def columns(self) -> int:
@@ -124,6 +125,7 @@ def rows_at(view: View, x: NDArray[Any], chosen: NDArray[np.int64]) -> Iterator[
     """The rows of each group at some positions, [rows, columns], in the order of the result's positions."""
     if not view.kernel:
         flat = (x.transpose(view.order) if view.order else x).reshape(-1, view.channels)[chosen].astype(np.float32)
+        flat -= view.zero
         width = view.channels // view.groups
         for g in range(view.groups):
             yield np.ascontiguousarray(flat[:, g * width : (g + 1) * width])
@@ -153,7 +155,7 @@ def _padded(view: View, x: NDArray[Any]) -> NDArray[np.float32]:
         inside = [k for k in range(count) if 0 <= start + k * step < size]  # negative pads cut off
         inner.append(slice(inside[0], inside[-1] + 1))
         outer.append(slice(start + inside[0] * step, start + inside[-1] * step + 1, step))
-    out[tuple(outer)] = x[tuple(inner)]
+    out[tuple(outer)] = x[tuple(inner)].astype(np.float32) - view.zero if view.zero else x[tuple(inner)]
     return out
 
 

@@ -12,7 +12,7 @@ from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.consumers import Consumer, Operands
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.jobs import Job
-from onnx_attnprune.recovery.stored import scales_of
+from onnx_attnprune.recovery.stored import Scales, scales_of, whole_scales
 
 
 class Weights:
@@ -34,8 +34,7 @@ class Weights:
     def rounded(self, consumer: Consumer, weight: Array) -> Array:
         """The numbers that stand in the file once a weight is stored in the way of the old one."""
         node = self._node(consumer)
-        maker = self._nodes.get(node.input[consumer.linear.weight])
-        scales = None if maker is None else scales_of(maker, self._graph.constants)
+        scales = self._scales(node, consumer)
         if scales is not None:
             return scales.numbers(scales.quantised(weight))
         return to_array(stored_tensor("", weight, self._dtype(consumer))).astype(np.float64)
@@ -45,16 +44,23 @@ class Weights:
         first = jobs[0].consumer
         uses = [(self._node(job.consumer), job.consumer.linear.weight) for job in jobs]
         node, place = uses[0]
-        maker = self._nodes.get(node.input[place])
-        scales = None if maker is None else scales_of(maker, self._graph.constants)
-        if maker is not None and scales is not None:
-            dtype = self._graph.constants[maker.input[0]].dtype
-            store_constant(self._pruned, self._graph, self._fresh, [(maker, 0)], scales.quantised(weight), dtype)
-            return
+        scales = self._scales(node, first)
+        if scales is not None and not first.whole:
+            uses = [(self._nodes[node.input[place]], 0)]
+        node, place = uses[0]
         before = node.input[place]
-        store_constant(self._pruned, self._graph, self._fresh, uses, weight, self._dtype(first))
+        dtype = self._dtype(first) if scales is None else self._graph.constants[before].dtype
+        numbers = weight if scales is None else scales.quantised(weight)
+        store_constant(self._pruned, self._graph, self._fresh, uses, numbers, dtype)
         if node.input[place] != before:
             drop_unread(self._pruned, before)
+
+    def _scales(self, node: NodeProto, consumer: Consumer) -> Scales | None:
+        """How the weight of a consumer is quantised; None where it is not."""
+        if consumer.whole:
+            return whole_scales(node, consumer.linear, self._graph.constants)
+        maker = self._nodes.get(node.input[consumer.linear.weight])
+        return None if maker is None else scales_of(maker, self._graph.constants)
 
     def _node(self, consumer: Consumer) -> NodeProto:
         """The consumer in the pruned model; an addition may have taken over the name of its result."""

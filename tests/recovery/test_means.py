@@ -59,7 +59,7 @@ def predicted(model: ModelProto, channels: int = 6) -> Array:
     analysis = analyze(Graph(model))
     node, effect = analysis.effects[-1]
     assert effect.linear is not None
-    consumer = Consumer(node, effect.linear, 1, np.zeros(channels, bool), np.ones(5, bool))
+    consumer = Consumer(node, effect.linear, 1, node.inputs[0], np.zeros(channels, bool), np.ones(5, bool))
     return input_means(analysis, [consumer])[node.index]
 
 
