@@ -1,4 +1,4 @@
-"""Where the channels that go are a linear function of those that stay, a repair of whatever reads them loses nothing."""
+"""Where the channels that go are a linear function of those that stay, a repair of what reads them loses nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from onnx_attnprune import surgery
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import alive_of, analyze
-from onnx_attnprune.recovery import guarded, recover
-from onnx_attnprune.recovery.guard import divergence
+from onnx_attnprune.recovery import recover
 from tests.oracle import parse
 from tests.recovery.helpers import put, run, stored
 from tests.recovery.test_least_squares import samples
@@ -59,7 +58,8 @@ HEADS = """g (float[N, 5, 3] x) => (float[N, 5, 7] y)
     o = MatMul (a, wo)
     y = Add (o, b)
 }"""
-FEED_FORWARD = """g (float[N, 5, 3] x) => (float[N, 5, 3] y) <float[3, 8] w1, float[8] b1, float[8, 3] w2, float[3] b2> {
+FEED_FORWARD = """g (float[N, 5, 3] x) => (float[N, 5, 3] y)
+<float[3, 8] w1, float[8] b1, float[8, 3] w2, float[3] b2> {
     a = MatMul (x, w1)
     c = Add (a, b1)
     d = Gelu (c)
