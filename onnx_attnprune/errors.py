@@ -18,7 +18,7 @@
         └── ToolError            10   one of ONNX Runtime's tools failed there; others may do better
 
 Code 2 is also what click uses for a malformed command line; 0 is success; 70 is a defect of the tool itself (`--debug`
-shows where); 130 an interrupt from the keyboard.
+shows where); 130 an interrupt from the keyboard, 143 a signal to end (SIGTERM).
 """
 
 from __future__ import annotations
@@ -110,3 +110,4 @@ class ToolError(DeviceError):
 
 INTERNAL = 70
 INTERRUPTED = 130
+TERMINATED = 143

@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_help_fits_and_tells_every_exit_code(width: int) -> None:
     ):
         assert line in text
     tree = [errors.AttnPruneError, *errors.AttnPruneError.__subclasses__()]
-    for code in {kind.exit_code for kind in tree} | {errors.INTERNAL, errors.INTERRUPTED}:
+    for code in {kind.exit_code for kind in tree} | {errors.INTERNAL, errors.INTERRUPTED, errors.TERMINATED}:
         assert f"\n  {code:>4}  " in text
 
 
@@ -221,6 +222,15 @@ def plan_of_another(folder: Path) -> list[object]:
     return [saved(cnn(), folder), "o.onnx", "--from-plan", folder / "p.json"]
 
 
+def plan_of_other_weights(folder: Path) -> list[object]:
+    """The model's file is the same, the one beside it is not."""
+    path, weights = folder / "in.onnx", folder / "w.bin"
+    onnx.save(cnn(), path, save_as_external_data=True, location="w.bin", size_threshold=100)
+    assert run(path, "--dry-run", "--plan", folder / "p.json").exit_code == 0
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    return [path, "o.onnx", "--from-plan", folder / "p.json"]
+
+
 def link_to_input(folder: Path) -> list[object]:
     (folder / "link.onnx").symlink_to("in.onnx")
     return [saved(cnn(), folder), "link.onnx"]
@@ -259,7 +269,7 @@ BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "missing": (3, "in.onnx: no such file", lambda _: ["in.onnx", "o.onnx"]),
     "a folder": (3, "can't be read: Is a directory", lambda f: [f, "o.onnx"]),
     "no model": (3, "not an ONNX model", lambda f: [file(f, "in.onnx", b"hello, world"), "o.onnx"]),
-    "empty file": (3, "not an ONNX model", lambda f: [file(f, "in.onnx", b""), "o.onnx"]),
+    "empty file": (3, "not an ONNX model: the file is empty", lambda f: [file(f, "in.onnx", b""), "o.onnx"]),
     "truncated": (3, "truncated", lambda f: [file(f, "in.onnx", cnn().SerializeToString()[:-1000]), "o.onnx"]),
     "empty graph": (3, "the graph is empty", empty_graph),
     "nothing to prune": (5, "no channel group that can be pruned; for one", unprunable),
@@ -302,6 +312,7 @@ BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "provider not there": (9, "has no cuda provider", model("--provider", "cuda")),
     "plan missing": (6, "can't be read", model("--from-plan", "none.json")),
     "plan of another": (6, "made for another model", plan_of_another),
+    "plan of other weights": (6, "made for another model", plan_of_other_weights),
     "plan and options": (2, "leave out --ratio, --steps", model("--from-plan", "p", "--steps", "2", "--ratio", "0.2")),
     "unknown operator": (3, "ONNX Runtime can't load the model", unknown_operator),
     "unknown input": (2, "the model has no input z", model("--shape", "z=1x2")),
@@ -385,6 +396,30 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = run(path, tmp_path / "o.onnx", "--plan", tmp_path / "p.json")
     assert (done.exit_code, done.output) == (130, "error: interrupted\n")
     assert files(tmp_path) == {"in.onnx"}
+
+
+def test_a_signal_to_end_leaves_nothing(tmp_path: Path) -> None:
+    """Sent while the output lies staged beside its place; a second one does not disturb the clean-up."""
+    path = saved(cnn(), tmp_path)
+    done = subprocess.Popen(
+        [*COMMAND, path, tmp_path / "o.onnx", "--plan", tmp_path / "p.json", "--latency-seconds", "60"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip  # two lines
+    while not any(name.endswith("/p.json") for name in files(tmp_path)):
+        assert done.poll() is None, done.communicate()
+        time.sleep(0.01)
+    done.terminate()
+    done.terminate()
+    printed, told = done.communicate(timeout=60)
+    assert (done.returncode, printed) == (143, "")
+    assert told.splitlines()[-1] == "error: ended by a signal (SIGTERM)"
+    assert files(tmp_path) == {"in.onnx"}
+
+
+def test_a_signal_means_again_what_it_meant(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(saved(cnn(), tmp_path), "--dry-run").exit_code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def broken(*_: object) -> None:

@@ -332,3 +332,23 @@ def test_channels_that_no_weight_makes_are_spared() -> None:
     { u = Unsqueeze (x, last) e = Equal (u, values) h = Cast <to = 1> (e) d = MatMul (h, w) y = MatMul (d, v) }"""
     analysis = analyze(Graph(parse(text, 13)))
     assert [(g.size, g.spared) for g in analysis.groups] == [(5, UNMADE), (4, "")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"pads": [1, 1, 1]}, "Attribute pads has incorrect size"), ({"pads": "wide"}, "Expected: 'INTS'")],
+)
+def test_a_graph_that_onnx_refuses_is_not_a_defect_of_ours(wrong: dict[str, object], told: str) -> None:
+    model = net("t = Relu (h)")
+    model.graph.node[0].attribute.extend(helper.make_attribute(name, value) for name, value in wrong.items())
+    with pytest.raises(ModelError, match=f"not a valid model: .*{told}"):
+        analyze(Graph(model))
+
+
+def test_what_onnx_finds_nothing_wrong_with_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("onnx_attnprune.grouping.run._Run.analysis", broken)
+    with pytest.raises(ZeroDivisionError):
+        analyze(Graph(net("t = Relu (h)")))

@@ -53,7 +53,7 @@ def test_the_first_command_does_what_is_printed_below_it(tmp_path: Path) -> None
 def test_exit_codes_are_all_there() -> None:
     codes = {int(c) for c in re.findall(r"^\| (\d+) \|", README, re.M)}
     kinds = [errors.AttnPruneError, *errors.AttnPruneError.__subclasses__()]
-    assert codes == {0, errors.INTERNAL, errors.INTERRUPTED} | {k.exit_code for k in kinds}
+    assert codes == {0, errors.INTERNAL, errors.INTERRUPTED, errors.TERMINATED} | {k.exit_code for k in kinds}
 
 
 def test_linked_files_are_there() -> None:

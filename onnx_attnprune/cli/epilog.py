@@ -31,5 +31,6 @@ Exit codes (the output is written with 0 only):
   10  a phone that can't be reached, or a tool that does not run on it
   70  a defect of onnx-attnprune itself (--debug shows where)
  130  interrupted
+ 143  ended by a signal (SIGTERM)
 """
 EPILOG = f"{_EXAMPLES}\n{DATA}\n{_COMMANDS}\n{_EXIT_CODES}"

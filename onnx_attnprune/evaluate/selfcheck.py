@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onnx_attnprune.errors import FeedError, ModelError, SelfCheckError
 from onnx_attnprune.evaluate.equivalence import TOLERANCE, Difference, compare, within
+from onnx_attnprune.evaluate.feeds import is_float
 from onnx_attnprune.evaluate.staging import loadable
 from onnx_attnprune.graph import (
     as_float32,
@@ -97,7 +98,7 @@ def check_equivalence(
         return check
     original = as_float32(masked()) if in_float32 else masked()
     if is_quantised(original):
-        return _passed(_on_even_scales(original, pruned, feeds, check, folder))
+        return _passed(_on_even_scales(original, pruned, feeds, check, folder), reference)
     noisy = _beside_own_noise(original, reference, feeds, check, folder)
     # Where every logit is far below zero a sigmoid gives out vanishing numbers, that follow the logits' own rounding
     # as exp does: nothing is left of the outputs' scale to compare by.
@@ -109,7 +110,7 @@ def check_equivalence(
         # Which of two equal scores comes first is decided by rounding; behind that whole rows change places.
         told = f"{check.inputs}, compared at what TopK and NonMaxSuppression select by (scores tie there)"
         noisy = _at(chosen_by, original, pruned, feeds, replace(check, inputs=told))
-    return _passed(noisy)
+    return _passed(noisy, reference)
 
 
 def _at(
@@ -165,10 +166,16 @@ def _with_room(check: SelfCheck, own: tuple[Difference, ...]) -> SelfCheck:
     return replace(check, tolerance=limit, inputs=f"{check.inputs}; its own kernels differ by {noise:.1e} on them")
 
 
-def _passed(check: SelfCheck) -> SelfCheck:
+def _passed(check: SelfCheck, reference: Feeds) -> SelfCheck:
     if within(check.differences, check.tolerance):
         return check
     worst = max(check.differences, key=lambda d: d.max_rel)
+    values = reference.get(worst.output)
+    if values is not None and is_float(values.dtype) and not np.isfinite(values.astype(np.float64)).all():
+        raise SelfCheckError(
+            f"self-check: the model itself gives infinity or nan as {worst.output!r} on {check.inputs}, and nothing "
+            f"can be compared with that; give samples that it takes (--calibrate or --eval); {NOTHING}"
+        )
     raise SelfCheckError(
         f"self-check: output {worst.output!r} is off the masked original by {worst.max_rel:.2g} of its largest "
         f"value (at most {check.tolerance:.2g} is rounding); {NOTHING} (please report this)"

@@ -15,7 +15,15 @@ from onnx_attnprune.graph.checking import (
     structural_fault,
     with_even_scales,
 )
-from onnx_attnprune.graph.comparing import BEHIND, Altered, Mismatch, altered_operands, opset_change, unsound_weights
+from onnx_attnprune.graph.comparing import (
+    BEHIND,
+    Altered,
+    Mismatch,
+    altered_operands,
+    damaged_tensors,
+    opset_change,
+    unsound_weights,
+)
 from onnx_attnprune.graph.editing import (
     add_initializer,
     drop_initializer,
@@ -73,6 +81,7 @@ __all__ = [
     "bodies_of",
     "check_writable",
     "constant_tensor",
+    "damaged_tensors",
     "drop_initializer",
     "drop_unread",
     "empty_like",

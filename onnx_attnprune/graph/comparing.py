@@ -80,6 +80,11 @@ def unsound_weights(original: ModelProto, model: ModelProto) -> str:
     return ""
 
 
+def damaged_tensors(model: ModelProto) -> list[str]:
+    """The names of the stored tensors that hold nan, which no training leaves behind (masks may hold infinity)."""
+    return [tensor.name or "a constant" for tensor in all_tensors(model.graph) if "nan" in _broken(tensor)]
+
+
 def _broken(tensor: TensorProto) -> set[str]:
     if tensor.data_type not in _FLOATS:
         return set()

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from onnx_attnprune.errors import ModelError
-from onnx_attnprune.graph.model import DEFAULT_DOMAINS, all_tensors, names_read
+from onnx_attnprune.graph.model import DEFAULT_DOMAINS, names_read
 from onnx_attnprune.graph.naming import bodies_of
+from onnx_attnprune.graph.stored import check_data, files_beside, read_external
 
 OLDEST_OPSET = 7
 
@@ -27,30 +28,36 @@ def read_model(path: str | os.PathLike[str]) -> ModelProto:
     Raises ModelError, in one line, for anything that is not a whole model that this tool can work on.
     """
     path = Path(path)
-    try:
-        with _mapped(path) as data:
-            model = parse_model(data, str(path))
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ModelError(f"{path}: can't be read: {error.strerror}") from None
-    _read_external(model, path)
+    with _mapped(path) as data, memoryview(data) as view:
+        model = parse_model(view, str(path))
+    read_external(model, path)
+    check_data(model, path)
     return in_order(inline_functions(model))
 
 
 @contextmanager
-def _mapped(path: Path) -> Iterator[bytes | memoryview]:
-    """The bytes of a file where they lie: a copy costs as much time as parsing, and its memory stays taken."""
-    with path.open("rb") as f:
-        if not os.fstat(f.fileno()).st_size:  # empty, or a pipe, which can't be mapped
-            yield f.read()
-            return
-        with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            yield view
+def _mapped(path: Path) -> Iterator[bytes | mmap.mmap]:
+    """The bytes of a file where they lie: a copy costs as much time as parsing, and its memory stays taken.
+
+    Raises ModelError where they can't be read.
+    """
+    try:
+        with path.open("rb") as f:
+            if not os.fstat(f.fileno()).st_size:  # empty, or a pipe, which can't be mapped
+                yield f.read()
+                return
+            with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                yield mapped
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: can't be read: {error.strerror}") from None
 
 
 def parse_model(data: bytes | memoryview, name: str) -> ModelProto:
     """A model from its bytes, checked for what every later step relies on; external data is left where it is."""
+    if not len(data):
+        raise ModelError(f"{name}: not an ONNX model: the file is empty")
     model = ModelProto()
     try:
         model.ParseFromString(data)  # type: ignore[arg-type]  # the stubs know no memoryview; the C code does
@@ -72,12 +79,15 @@ def parse_model(data: bytes | memoryview, name: str) -> ModelProto:
 
 
 def inline_functions(model: ModelProto) -> ModelProto:
-    """The same model without model-local functions (itself where it has none)."""
+    """The same model without model-local functions (itself where it has none). Raises ModelError."""
     if not model.functions:
         return model
     from onnx import inliner
 
-    return inliner.inline_local_functions(model)
+    try:
+        return inliner.inline_local_functions(model)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        raise ModelError(f"the model's functions can't be put in place: {' '.join(str(error).split())}") from None
 
 
 def in_order(model: ModelProto) -> ModelProto:
@@ -129,51 +139,24 @@ def _sort(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _read_external(model: ModelProto, path: Path) -> None:
-    folder = path.resolve().parent
-    for tensor in _stored_outside(model):
-        entries = {e.key: e.value for e in tensor.external_data}
-        location = entries.get("location", "")
-        target = (folder / location).resolve()
-        if not location or Path(location).is_absolute() or not target.is_relative_to(folder):
-            raise ModelError(f"{path}: the data of {tensor.name!r} lies outside of the model's folder: {location!r}")
-        if not target.is_file():
-            raise ModelError(f"{path}: the external data file {location!r} of {tensor.name!r} is missing")
-        start, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
-        have = target.stat().st_size
-        if start + length > have:
-            raise ModelError(
-                f"{path}: the external data file {location!r} is truncated: {tensor.name!r} ends at byte "
-                f"{start + length:,} of {have:,}"
-            )
-        with target.open("rb") as f:
-            f.seek(start)
-            tensor.raw_data = f.read(length) if length else f.read()
-        del tensor.external_data[:]
-        tensor.data_location = TensorProto.DEFAULT
-
-
 def external_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """The files beside a readable model that hold weights of it."""
+    """The files beside a readable model that hold weights of it. Raises ModelError."""
     path = Path(path)
-    with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _mapped(path) as data:
         if data.find(b"location") < 0:  # the key that every such tensor has: no need to parse a large file again
             return ()
-        model = parse_model(data[:], str(path))
-    names = {e.value for t in _stored_outside(model) for e in t.external_data if e.key == "location"}
-    return tuple(path.resolve().parent / name for name in sorted(names))
-
-
-def _stored_outside(model: ModelProto) -> Iterator[TensorProto]:
-    for tensor in all_tensors(model.graph):
-        if tensor.data_location == TensorProto.EXTERNAL:
-            yield tensor
+        with memoryview(data) as view:
+            return files_beside(parse_model(view, str(path)), path)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """The hash of a file, in hexadecimal."""
+    """The hash of a model file, in hexadecimal; where it has weights in other files, of the file and these in turn.
+
+    Raises ModelError.
+    """
     digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
+    for file in (Path(path), *external_files(path)):
+        with file.open("rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from onnx_attnprune.axes import Axis, Reason, Space
 from onnx_attnprune.errors import AxisError, ModelError
-from onnx_attnprune.graph import Constant, Graph, Node, Signature, TensorProto, infer_outputs
+from onnx_attnprune.graph import Constant, Graph, Node, Signature, TensorProto, infer_outputs, structural_fault
 from onnx_attnprune.grouping.alike import tie_alike
 from onnx_attnprune.grouping.findings import Findings
 from onnx_attnprune.grouping.inputs import UNSEEN, inputs_of
@@ -29,7 +29,13 @@ def analyze(graph: Graph, shapes: Mapping[str, Sequence[int]] | None = None, ali
     the file leaves open never become channels), and so the rank where the file leaves that open. `alike`: operators
     whose results, where they have one shape, keep one. Raises ModelError for a graph that is not in order.
     """
-    return _Run(graph, shapes or {}, alike).analysis()
+    try:
+        return _Run(graph, shapes or {}, alike).analysis()
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        # Rules take what valid graphs have for granted: where this one is none, onnx says so better than they can.
+        if fault := structural_fault(graph.model):
+            raise ModelError(f"not a valid model: {fault}") from None
+        raise
 
 
 class _Run:

@@ -13,7 +13,7 @@ from onnx_attnprune.ops.registry import Effect, Linear, Tensor, View, rule
 @rule("Conv")
 def conv(n: View) -> Effect:
     """n (g i) ..., (g o) i ..., (g o) -> n (g o) ..."""
-    v, out = n.unify("n (g i) ..., (g o) i ..., (g o) -> n (g o) ...", g=int(n.attr("group", 1)))
+    v, out = n.unify("n (g i) ..., (g o) i ..., (g o) -> n (g o) ...", g=_groups(n))
     kernel = n.axes(1)[2:]
     n.keep(n.axes(0)[2:], "space of a convolution")
     n.keep(kernel, "the kernel of a convolution")
@@ -29,7 +29,7 @@ def conv(n: View) -> Effect:
 @rule("ConvTranspose")
 def conv_transpose(n: View) -> Effect:
     """n (g i) ..., (g i) o ..., (g o) -> n (g o) ..."""
-    v, out = n.unify("n (g i) ..., (g i) o ..., (g o) -> n (g o) ...", g=int(n.attr("group", 1)))
+    v, out = n.unify("n (g i) ..., (g i) o ..., (g o) -> n (g o) ...", g=_groups(n))
     space, kernel = n.axes(0)[2:], n.axes(1)[2:]
     n.keep(space, "space of a convolution")
     n.keep(kernel, "the kernel of a convolution")
@@ -78,6 +78,13 @@ def _contract(n: View, channels: Axis) -> None:
 def _named(n: View, axes: Sequence[Axis], silent: bool) -> tuple[Tensor, ...]:
     # A pooling's second output (the indices of the maxima) has the same axes.
     return tuple(n.out(axes, silent=silent and k == 0, dtype=None if k == 0 else 7) for k in range(len(n.node.outputs)))
+
+
+def _groups(n: View) -> int:
+    count = int(n.attr("group", 1))
+    if count < 1:
+        raise AxisError(f"it has {count} groups")
+    return count
 
 
 def _window(n: View, kernel: list[int]) -> list[Axis]:

@@ -73,7 +73,7 @@ def sensitivity_file(request: SensitivityRequest, tell: Tell = lambda _: None) -
     """
     written = [p for p in (request.out, request.chart) if p is not None]
     read_too = [request.model, *(p for p in (path_of(request.calibration),) if p is not None)]
-    check_outputs(written, [*read_too, *external_files(request.model)] if request.model.is_file() else read_too)
+    check_outputs(written, [*read_too, *external_files(request.model)])
     bench = _bench(request, tell)
     found = _begun(request, bench)
     if request.resume and request.out is not None:

@@ -128,7 +128,9 @@ def _portions(analysis: Analysis, names: Sequence[str]) -> Iterator[list[str]]:
     portion: list[str] = []
     room = WAVE_BYTES
     for name in names:
-        size = 4 * math.prod(a.size for a in analysis.tensors[name].axes or ())
+        stored = analysis.graph.constants.get(name)  # a product of two constants reads one as its data
+        count = stored.count if stored is not None else math.prod(a.size for a in analysis.tensors[name].axes or ())
+        size = 4 * count
         if portion and size > room:
             yield portion
             portion, room = [], WAVE_BYTES

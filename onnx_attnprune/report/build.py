@@ -11,7 +11,7 @@ import numpy as np
 
 from onnx_attnprune import __version__, runtime
 from onnx_attnprune.axes import BoolArray
-from onnx_attnprune.graph import parameter_count
+from onnx_attnprune.graph import damaged_tensors, parameter_count
 from onnx_attnprune.grouping import Analysis, Kept
 from onnx_attnprune.planning import Plan, PlannedGroup
 from onnx_attnprune.report.model import Change, GroupRow, Histogram, KeptRow, Report
@@ -43,8 +43,15 @@ def begin(
         parameters=Change(parameters, parameters - lost_parameters(analysis, cuts_of(analysis, alive))),
         macs=Change(analysis.macs(single), analysis.macs({**alive, **single})),
         size=None, groups=rows, kept=kept_rows(analysis.kept), self_check=None, drift=None, speed=None, accuracy=None,
-        repair=None, stages=(), notes=plan.notes, sha256=plan.sha256,
+        repair=None, stages=(), notes=(*_damage(analysis), *plan.notes), sha256=plan.sha256,
     )  # fmt: skip  # what is not known yet on one line
+
+
+def _damage(analysis: Analysis) -> tuple[str, ...]:
+    names = damaged_tensors(analysis.graph.model)
+    if not names:
+        return ()
+    return (f"the model is damaged: nan among the weights of {', '.join(names[:3])}{', …' if len(names) > 3 else ''}",)
 
 
 def _histogram(group: PlannedGroup | None) -> Histogram | None:

@@ -44,6 +44,11 @@ def test_others_do_not(tmp_path: Path) -> None:
         check(cnn(), shifted(0.1), tmp_path)
 
 
+def test_an_original_that_overflows_is_said_to(tmp_path: Path) -> None:
+    with pytest.raises(SelfCheckError, match=r"the model itself gives infinity or nan as 'y' on these, and .*--eval"):
+        check(shifted(np.inf), cnn(), tmp_path)
+
+
 def test_who_is_to_blame(tmp_path: Path) -> None:
     broken = cnn()
     broken.graph.node[0].op_type = "Riddle"

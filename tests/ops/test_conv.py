@@ -212,3 +212,9 @@ def test_computed_bias() -> None:
             f"{mean} {made} p = Conv (x, w0) h = Conv (p, w, k) r = ReduceSum (h, one) t = Mul (h, r) y = Conv (t, v)"
         )
         assert_exact(parse(f"g ({IMAGE}) => ({Y4}) <{weights}> {{ {body} }}", 13), groups)
+
+
+def test_no_groups_at_all() -> None:
+    """No runtime takes that, but it is told of and breaks nothing."""
+    found = analyzed(net("t = Conv <group = 0> (h, q)", "float[5,5,1,1] q"), {"w0": 4})
+    assert_kept(found, "q", 0, "Conv", "it has 0 groups")

@@ -66,6 +66,18 @@ def test_little_memory_takes_more_runs_and_gives_the_same(analysis: Analysis, mo
     np.testing.assert_array_equal(again[0], judge[0])
 
 
+def test_what_a_constant_gives_is_the_same_for_every_sample() -> None:
+    """The first product reads a constant as its data, whose rows count as positions do."""
+    found = analyze(Graph(parse("""g (float[N, 5] x) => (float[N, 3] y) <float[5, 6] a, float[6, 4] w, float[4, 3] v>
+    { m = MatMul (a, w) h = MatMul (x, m) y = MatMul (h, v) }""")), {"x": (8, 5)})  # fmt: skip  # two lines
+    group = next(g for g in found.groups if g.size == 6)
+    samples = np.random.default_rng(3).standard_normal((40, 5)).astype(np.float32)
+    parts = samples_of(found, in_batches({"x": samples}, 8, "x")).judge("activation", {})[group.id]
+    model = found.graph.model
+    energy = stored(model, "a").var(0) * (stored(model, "w") ** 2).sum(1)
+    np.testing.assert_allclose(parts, running(energy / energy.sum()), rtol=1e-4)
+
+
 def test_running_sums_go_up_with_the_costs() -> None:
     assert running(np.array([3.0, 1.0, 2.0])).tolist() == [6.0, 1.0, 3.0]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from onnx_attnprune import surgery
 from onnx_attnprune.graph import Graph, parameter_count
@@ -50,6 +51,17 @@ def rows_of(removed: dict[int, tuple[int, ...]], scores: dict[int, tuple[float, 
     report = begin(analysis, Plan("ab", {}, groups), {}, {}, model="m", output=None, command="", settings={}, shapes={})
     assert report.sha256 == "ab"
     return report.groups
+
+
+def test_a_damaged_model_is_told_of() -> None:
+    model = parse(TEXT)
+    for name in ("w2", "b"):
+        tensor = next(t for t in model.graph.initializer if t.name == name)
+        array = np.full(tensor.dims, np.nan, np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(array, name))
+    plan = Plan("ab", {}, (), ("another note",))
+    told = begin(analyze(Graph(model)), plan, {}, {}, model="m", output=None, command="", settings={}, shapes={}).notes
+    assert told == ("the model is damaged: nan among the weights of w2, b", "another note")
 
 
 def test_scores_are_counted_in_bins() -> None:
