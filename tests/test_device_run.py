@@ -53,8 +53,8 @@ def ran(home: StandIn, bundle: Path, *options: object) -> Result:
 # ---------------------------------------------------------------- figures
 def test_figures_of_two_models_on_two_providers(home: StandIn, bundle: Path, tmp_path: Path) -> None:
     home.state()
-    report, threads = tmp_path / "r.json", ("--threads", "3")
-    done = ran(home, bundle, "--provider", "nnapi,cpu", "--repeats", "2", "--json", "--report", report, *threads)
+    report, more = tmp_path / "r.json", ("--threads", "3", "--accelerators-only")
+    done = ran(home, bundle, "--provider", "nnapi,cpu", "--repeats", "2", "--json", "--report", report, *more)
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout == report.read_text()
     told = json.loads(done.stdout)
@@ -74,6 +74,8 @@ def test_figures_of_two_models_on_two_providers(home: StandIn, bundle: Path, tmp
     # The models take turns, and each turn begins with the next one.
     lines = [call[-1] for call in home.calls() if "times.csv" in call[-1] and " -e " in call[-1]]
     assert all("-m times -r 2 -x 3 " in line for line in lines)
+    flagged = [" -i NNAPI_FLAG_CPU_DISABLED " in line for line in lines]
+    assert flagged == [" -e nnapi " in line for line in lines]
     turns = [(line.split(" -e ")[1].split()[0], "original" in line) for line in lines]
     order = [(provider, first) for provider in ("nnapi", "cpu") for first in (True, False)]
     assert turns == [*order, *order[1:], order[0]]
@@ -92,6 +94,13 @@ def test_a_table_for_people(home: StandIn, bundle: Path) -> None:
         "all in turns, 1 each of 2 inferences",
     ):
         assert text in words
+
+
+def test_an_old_phone_can_not_keep_nnapi_off_its_cpu(home: StandIn, bundle: Path) -> None:
+    home.state("Android 9")
+    done = ran(home, bundle, "--accelerators-only")
+    assert done.exit_code == 10
+    assert done.stderr == "error: R58M42: --accelerators-only needs Android 10; it has Android 9\n"
 
 
 def test_tools_that_are_already_there(home: StandIn, bundle: Path) -> None:

@@ -134,6 +134,12 @@ def bundle(as_json: bool, debug: bool, **options: Any) -> None:
     "for float32]",
 )
 @click.option(
+    "--accelerators-only",
+    is_flag=True,
+    help="Keep NNAPI from running on the phone's CPU what it takes; what it leaves then runs on ONNX Runtime's "
+    "(Android 10 and newer).",
+)
+@click.option(
     "--timeout", type=Number(), default=300, show_default=True, metavar="S", help="Seconds for any one command there."
 )
 @click.option("--report", type=FILE, metavar="F.json", help="Write the figures as JSON.")

@@ -31,18 +31,23 @@ from onnx_attnprune.runtime import Placement
 
 Tell = Callable[[str], None]
 PROFILE, TABLE = "profile", "times.csv"
+NO_CPU, NO_CPU_SDK = "NNAPI_FLAG_CPU_DISABLED", 29  # an option of `onnxruntime_perf_test`, and what it needs
 HOW_PLACED = "by ONNX Runtime's own profile of a run on the phone"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to run. repeats: how often each model has its turn; runs: inferences in each; tolerance: see `limits`."""
+    """What to run. repeats: how often each model has its turn; runs: inferences in each; tolerance: see `limits`.
+
+    accelerators_only: NNAPI may not use the phone's CPU, so that what it can't run elsewhere is left to ONNX Runtime.
+    """
 
     providers: tuple[str, ...]
     repeats: int
     runs: int
     threads: int
     tolerance: float | None
+    accelerators_only: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ def run_on(adb: Adb, folder: Path, bundle: Bundle, tools: Mapping[str, Path], wa
     or the phone is lost; whatever happens, nothing of ours is left on it, or the error says so.
     """
     phone = phone_of(adb)
+    if wanted.accelerators_only and phone.sdk.isdecimal() and int(phone.sdk) < NO_CPU_SDK:
+        raise DeviceError(f"{phone.serial}: --accelerators-only needs Android 10; it has Android {phone.android}")
     place = Workplace.fresh(adb, None if tools else TEMPORARY)
     try:
         version, rows = _run_in(place, folder, bundle, tools, wanted, tell)
@@ -131,7 +138,7 @@ def _checked(place: Workplace, model: Bundled, provider: str, wanted: Wanted) ->
         wrong = outputs_fault(TEST_RUNNER, done)
         if wrong:
             return replace(row, outcome="wrong", reason=f"{wrong} (limits: {absolute:.2g}, relative {relative:.2g})")
-        done = place.run(PERF_TEST, ["-e", provider, "-m", "times", "-r", "1", "-p", PROFILE, f"{model.role}/{MODEL}"])
+        done = place.run(PERF_TEST, [*_given(provider, 1, wanted), "-p", PROFILE, f"{model.role}/{MODEL}"])
         profile = place.text(f"{PROFILE}*.json")
         placement = Placement.of(placed_on(PERF_TEST, done, profile), provider)
     except ToolError as error:
@@ -145,10 +152,16 @@ def _checked(place: Workplace, model: Bundled, provider: str, wanted: Wanted) ->
 
 
 def _measured(place: Workplace, model: Bundled, provider: str, wanted: Wanted) -> Measured:
-    threads = ["-x", str(wanted.threads)] if wanted.threads else []
-    given = ["-e", provider, "-m", "times", "-r", str(wanted.runs), *threads, f"{model.role}/{MODEL}", TABLE]
-    done = place.run(PERF_TEST, given)
+    given = _given(provider, wanted.runs, wanted)
+    done = place.run(PERF_TEST, [*given, f"{model.role}/{MODEL}", TABLE])
     return measured_of(PERF_TEST, done, place.text(TABLE), wanted.runs)
+
+
+def _given(provider: str, runs: int, wanted: Wanted) -> list[str]:
+    """Options of `onnxruntime_perf_test`."""
+    threads = ["-x", str(wanted.threads)] if wanted.threads else []
+    no_cpu = ["-i", NO_CPU] if provider == "nnapi" and wanted.accelerators_only else []
+    return ["-e", provider, "-m", "times", "-r", str(runs), *threads, *no_cpu]
 
 
 def _timed(row: Row, its: Sequence[Measured], first: Sequence[Measured]) -> Row:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx_attnprune.errors import DeviceError
-from onnx_attnprune.phone.faults import CLIENT, STATES, brief, meaning
+from onnx_attnprune.phone.faults import CLIENT, LOST, STATES, brief, meaning
 
 TEMPORARY = "/data/local/tmp"  # where adb's user may write and run programs, on every phone
 _END = "onnx-attnprune-exit"
@@ -44,7 +44,8 @@ class Adb:
         code = re.match(r"(\d+)\s", rest)
         if end and code is not None:
             return Answer("\n".join(text.splitlines()).strip(), int(code[1]))
-        raise DeviceError(f"{self.serial}: {meaning(done.stderr + done.stdout, CLIENT, _lost(done))}")
+        otherwise = f"{LOST} ({_says(done)})"
+        raise DeviceError(f"{self.serial}: {meaning(done.stderr + done.stdout, CLIENT, otherwise)}")
 
     def push(self, sources: Sequence[str], target: str) -> None:
         """Copy files and folders into a folder of the phone. Raises DeviceError."""
@@ -55,7 +56,7 @@ class Adb:
                 f"{self.serial}: copying to it is not over after {self.timeout:g} s (--timeout)"
             ) from None
         if done.returncode:
-            otherwise = f"copying to it failed (adb says: {brief(done.stderr or done.stdout) or 'nothing'})"
+            otherwise = f"copying to it failed ({_says(done)})"
             raise DeviceError(f"{self.serial}: {meaning(done.stderr + done.stdout, CLIENT, otherwise)}")
 
     def _run(self, arguments: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
@@ -74,7 +75,7 @@ def connected(program: str, serial: str | None, timeout: float) -> Adb:
         raise DeviceError(f"{program} devices gives no answer in {timeout:g} s; {why}") from None
     phones = _listed(done.stdout)
     if done.returncode or phones is None:
-        raise DeviceError(f"{program} devices: {meaning(done.stderr + done.stdout, CLIENT, _lost(done))}")
+        raise DeviceError(f"{program} devices: {meaning(done.stderr + done.stdout, CLIENT, _says(done))}")
     chosen = _chosen(phones, serial)
     if phones[chosen] != "device":
         state = next((told for name, told in STATES.items() if phones[chosen].startswith(name)), None)
@@ -119,7 +120,6 @@ def _called(program: str, arguments: Sequence[str], timeout: float) -> subproces
         raise DeviceError(f"{program}: can't be run: {error.strerror}; {_NO_ADB}") from None
 
 
-def _lost(done: subprocess.CompletedProcess[str]) -> str:
-    """What there is to say of an answer that nothing else is known about."""
-    text = brief(done.stderr or done.stdout)
-    return f"the connection was lost (adb says: {text})" if text else "the connection was lost, and adb says nothing"
+def _says(done: subprocess.CompletedProcess[str]) -> str:
+    """An answer that nothing else is known about; where a phone is lost, adb may say nothing at all."""
+    return f"adb says: {brief(done.stderr or done.stdout) or 'nothing'}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 Faults = Sequence[tuple[str, str]]  # (pattern in the output, what to tell), the first that matches counts
 LONGEST, BEGINNING = 120, 40  # characters of an output that are shown, and how many of them are its first
 
+LOST = "it was disconnected on the way: check the cable, and keep it awake"
 # What `adb devices` says of a phone, by its beginning.
 STATES: Mapping[str, str] = {
     "unauthorized": "does not trust this computer: unlock it, allow USB debugging, and try again",
@@ -31,7 +32,7 @@ CLIENT: Faults = (
     (r"more than one device", "adb sees several phones: choose one with --serial"),
     (
         r"device '.*' not found|no devices/emulators found|error: closed|copy response|connection reset|protocol fault",
-        "it was disconnected on the way: check the cable, and keep it awake",
+        LOST,
     ),
     (r"cannot connect to daemon|failed to start daemon|server version .* doesn't match", "adb's own server does not "
      "start: restart it with adb kill-server"),

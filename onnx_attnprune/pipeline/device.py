@@ -27,7 +27,8 @@ class DeviceRequest:
     serial: of the phone (None: the only one there). adb: the program. tools: a folder with ONNX Runtime's tools for
     Android (None: they lie in the phone's temporary folder). repeats: how often each model has its turn; runs:
     inferences in each. tolerance: of outputs, as a share of their largest value (None: what suits their type).
-    timeout: seconds for any one command on the phone. report: where the figures go as JSON.
+    accelerators_only: NNAPI may not use the phone's CPU. timeout: seconds for any one command on the phone. report:
+    where the figures go as JSON.
     """
 
     bundle: Path
@@ -39,6 +40,7 @@ class DeviceRequest:
     runs: int = USUAL_RUNS
     threads: int = 0
     tolerance: float | None = None
+    accelerators_only: bool = False
     timeout: float = USUAL_TIMEOUT
     report: Path | None = None
     command: str = ""
@@ -72,13 +74,15 @@ def run_device(request: DeviceRequest, tell: Tell = lambda _: None) -> DeviceRun
         check_outputs([request.report], [request.bundle / name for name in bundle.files])
     tell("look for the phone")
     adb = connected(request.adb, request.serial, request.timeout)
-    wanted = Wanted(request.providers, request.repeats, request.runs, request.threads, request.tolerance)
+    wanted = Wanted(
+        request.providers, request.repeats, request.runs, request.threads, request.tolerance, request.accelerators_only
+    )  # fmt: skip  # two lines
     found = run_on(adb, request.bundle, bundle, tools, wanted, tell)
     seconds = [r.latency.median_ms * r.latency.runs * 1e-3 for r in found.rows if r.latency is not None]
     bench = Bench(request.command, versions(), request.threads, min(seconds, default=0.0), found.rows)
     run = DeviceRun(
-        bench, str(request.bundle), found.phone, found.runtime, request.repeats, request.runs, bundle.inputs,
-        bundle.samples, found.left,
+        bench, str(request.bundle), found.phone, found.runtime, request.repeats, request.runs,
+        request.accelerators_only, bundle.inputs, bundle.samples, found.left,
     )  # fmt: skip  # some fields a line
     error = device_failure(run)
     if error is not None and not seconds:

@@ -15,13 +15,17 @@ from onnx_attnprune.phone import Phone
 from onnx_attnprune.report.bench import Bench, conditions, rows_told
 from onnx_attnprune.report.terminal import line
 
+WITH_CPU = "NNAPI may run on the phone's CPU what it takes, and does not tell; --accelerators-only forbids it"
+WITHOUT_CPU = "NNAPI was kept off the phone's CPU while it was measured, but not while outputs were checked"
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceRun:
     """A bundle measured on a phone: what `bench` reports, and where and how it was measured.
 
     bundle: its folder. runtime: the version of ONNX Runtime that ran there (empty: it did not say). repeats, runs: how
-    often each model had its turn, and inferences in each. inputs, samples: what it was checked and measured on.
+    often each model had its turn, and inferences in each. accelerators_only: NNAPI could not use the phone's CPU.
+    inputs, samples: what it was checked and measured on. left: what could not be removed from the phone.
     """
 
     bench: Bench
@@ -30,6 +34,7 @@ class DeviceRun:
     runtime: str
     repeats: int
     runs: int
+    accelerators_only: bool
     inputs: str
     samples: int
     left: str
@@ -70,7 +75,7 @@ def _parts(run: DeviceRun, width: int) -> Iterator[RenderableType]:
         turns = f"all in turns, {run.repeats} each of {run.runs} inferences"
         yield line("note", f"{turns}; {conditions(run.bench.threads)}")
     if any(row.provider == "nnapi" for row in measured):
-        yield line("note", "what NNAPI took it may still run on the phone's CPU; its driver decides, and does not tell")
+        yield line("note", WITHOUT_CPU if run.accelerators_only else WITH_CPU)
     if run.left:
         yield line("warning", f"on the phone {run.left}", "bold yellow")
 

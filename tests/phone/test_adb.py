@@ -77,7 +77,7 @@ def test_adb_itself_fails(home: StandIn, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"can't be run: .*--adb"):
         connected(str(broken), None, PATIENT)
     broken.write_text("#!/bin/sh\necho what\n")
-    with pytest.raises(DeviceError, match=r"devices: the connection was lost \(adb says: what\)"):
+    with pytest.raises(DeviceError, match=r"devices: adb says: what"):
         connected(str(broken), None, PATIENT)
 
 
@@ -96,7 +96,7 @@ def test_what_a_phone_says_of_itself(home: StandIn) -> None:
     assert (phone.name, phone.android, phone.sdk, phone.abi) == ("Acme Anvil 9", "14", "34", "arm64-v8a")
 
 
-@pytest.mark.parametrize("fault", ["lost on the way", "disconnected"])
+@pytest.mark.parametrize("fault", ["lost on the way", "lost without a word", "disconnected"])
 def test_the_connection_is_lost(fault: str, home: StandIn) -> None:
     home.state(fault)
     with pytest.raises(DeviceError, match=r"^R58M42: it was disconnected on the way: check the cable.* \("):

@@ -32,6 +32,7 @@ PROPERTIES = {
     "ro.build.version.sdk": "34",
     "ro.product.cpu.abi": "arm64-v8a",
 }
+OLD = {"ro.build.version.release": "9", "ro.build.version.sdk": "28"}
 KEYS = (
     "adb: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set\n"
     "Try 'adb kill-server' if that seems wrong.\nOtherwise check for a confirmation dialog on your device.\n"
@@ -96,11 +97,14 @@ def shell(command: str, fault: str) -> None:
     if fault == "lost on the way":
         print("== half of an outp")
         fail("error: closed\n", 255)
-    properties = " ".join(f"{key}) echo '{value}' ;;" for key, value in PROPERTIES.items())
-    known = f"getprop() {{ case $1 in {properties} esac; }}\n"
+    if fault == "lost without a word":
+        fail("", 255)
+    known = {**PROPERTIES, **(OLD if fault == "Android 9" else {})}
+    properties = " ".join(f"{key}) echo '{value}' ;;" for key, value in known.items())
+    functions = f"getprop() {{ case $1 in {properties} esac; }}\n"
     if fault == "read-only":
-        known += "mkdir() { echo \"mkdir: '$1': Read-only file system\" >&2; return 1; }\n"
-    text = known + command.replace(TEMPORARY, str(PHONE) + TEMPORARY)
+        functions += "mkdir() { echo \"mkdir: '$1': Read-only file system\" >&2; return 1; }\n"
+    text = functions + command.replace(TEMPORARY, str(PHONE) + TEMPORARY)
     old = fault == "an old phone"  # before Android 7: no exit codes, one stream, other ends of lines
     errors = subprocess.STDOUT if old else subprocess.PIPE
     done = subprocess.run(["sh", "-c", text], cwd=PHONE, stdout=subprocess.PIPE, stderr=errors, check=False)
