@@ -12,6 +12,7 @@ from onnx_attnprune.grouping.alike import tie_alike
 from onnx_attnprune.grouping.findings import Findings
 from onnx_attnprune.grouping.inputs import UNSEEN, inputs_of
 from onnx_attnprune.grouping.model import Analysis, Slot
+from onnx_attnprune.grouping.shared import tie_uses
 from onnx_attnprune.ops import ENTRIES, FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
 from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
 
@@ -133,6 +134,7 @@ class _Run:
             if found is not None and found.axes is not None:
                 for axis in found.axes:
                     self.space.keep(axis, Reason(GRAPH_OUTPUT, signature.name))
+        tie_uses(self.space, self.slots, self.roles, self.graph.constants)
         self._settle()
         spared = [one for _, effect in self.effects for one in effect.spared]
         findings = Findings(self.space, self.slots, self.roles, spared)
