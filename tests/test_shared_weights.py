@@ -67,3 +67,14 @@ def test_uses_that_lie_on_parts_of_a_concat() -> None:
     weights = "float[6,11,1,1] k, int64[1] zero = {0}, int64[3] rest = {6, 9, 7}"
     model = net(body, weights, v="float[2,6,1,1] v", x="float[2, 3, 9, 7] x", y="float[2, 2, 9, 7] y")
     assert_exact(model, {"w0": 4, "w": 5, "k": 6})
+
+
+def test_uses_that_are_slices_of_one_weight() -> None:
+    """An exporter reorders gates by slicing one weight three times: each slice leaves the others' rows alone."""
+    body = """f = Slice (k, nought, five) g = Slice (k, five, ten) e = Concat <axis=0> (g, f) q = Conv (h, e)
+    r, s = Split <axis=1> (q, halves) m = Sigmoid (r) t = Mul (m, s)"""
+    weights = """float[10,5,1,1] k, int64[1] nought = {0}, int64[1] five = {5}, int64[1] ten = {10},
+    int64[2] halves = {5, 5}"""
+    model = net(body, weights)
+    pruned = cut(assert_exact(model, {"w0": 4, "w": 5, "k": 5}), k=[1, 2])
+    assert stored(pruned)["k"].shape == (6, 5, 1, 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from onnx_attnprune.axes import Axis, Pick, Space, Var, ids_of
+from onnx_attnprune.axes import Axis, Concat, Pick, Product, Space, Var, ids_of, leaves
 from onnx_attnprune.graph import Constant
 from onnx_attnprune.grouping.model import Slot
 
@@ -44,26 +44,48 @@ def _tie_free(space: Space, axes: Sequence[Axis]) -> None:
         if space.is_kept(axis):
             continue
         for other in seen:
-            for one, two in list(_counterparts(space.find(other), space.find(axis))):
-                if not space.is_kept(one) and not space.is_kept(two):
-                    space.tie(one, two)
+            _tie_parts(space, other, axis)
         if space.find(axis) not in map(space.find, seen):
             seen.append(axis)
 
 
-def _counterparts(one: Axis, other: Axis) -> Iterator[tuple[Axis, Axis]]:
-    """Parts of two axes that stand at the same place, one of them a variable; nothing where the axes are built
-    differently."""
-    if one.size != other.size:
+def _tie_parts(space: Space, one: Axis, other: Axis) -> None:
+    """Tie what stands at the same place of two axes and is free in both; nothing where they are built differently."""
+    one, other = space.find(one), space.find(other)
+    if one.size != other.size or one == other:
         return
-    if isinstance(one, Var):
-        if one == other or one.id not in ids_of(other):
-            yield one, other
-    elif isinstance(other, Var):
-        yield from _counterparts(other, one)
-    elif isinstance(one, Pick) or isinstance(other, Pick):
-        if isinstance(one, Pick) and isinstance(other, Pick) and one.indices == other.indices:
-            yield from _counterparts(one.source, other.source)
-    elif type(one) is type(other) and [part.size for part in one.parts] == [part.size for part in other.parts]:
+    if isinstance(one, Concat) or isinstance(other, Concat):
+        for pair in _pieces(space, one, other):
+            _tie_parts(space, *pair)
+    elif isinstance(one, Var) or isinstance(other, Var):
+        if _is_free(space, one) and _is_free(space, other) and set(ids_of(one)).isdisjoint(ids_of(other)):
+            space.tie(one, other)
+    elif isinstance(one, Pick) and isinstance(other, Pick):
+        if one.indices == other.indices:
+            _tie_parts(space, one.source, other.source)
+    elif isinstance(one, Product) and isinstance(other, Product) and _sizes(one) == _sizes(other):
         for pair in zip(one.parts, other.parts, strict=True):
-            yield from _counterparts(*pair)
+            _tie_parts(space, *pair)
+
+
+def _is_free(space: Space, axis: Axis) -> bool:
+    return not any(map(space.is_kept, leaves(axis)))
+
+
+def _sizes(axis: Product) -> list[int]:
+    return [part.size for part in axis.parts]
+
+
+def _pieces(space: Space, one: Axis, other: Axis) -> Iterator[tuple[Axis, Axis]]:
+    """Two axes of which one is a concat, cut into pieces of equal sizes; up to the first part that is not to be cut."""
+    todo: list[list[Axis]] = [list(reversed(x.parts)) if isinstance(x, Concat) else [x] for x in (one, other)]
+    while todo[0]:
+        pair = [space.find(rest.pop()) for rest in todo]
+        width = min(part.size for part in pair)
+        for k, part in enumerate(pair):
+            if part.size > width:
+                if not isinstance(part, Var):
+                    return
+                pair[k], rest = space.split(part, width)
+                todo[k].append(rest)
+        yield pair[0], pair[1]
