@@ -82,11 +82,22 @@ def consumers_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[Co
             continue
         channel = 1 if len(weight) > 2 and node.op not in RECURRENT else -1
         removed = ~space.mask(data[channel], alive)
-        outputs = space.mask(weight[linear.out] if linear.inner else result[channel], alive)
-        if node.op in RECURRENT:
-            outputs = np.tile(outputs, weight[0].size)
+        outputs = results_of(analysis, operands, node, linear, alive)
         found.append(Consumer(node, linear, channel, _source(analysis, node, linear), removed, outputs))
     return tuple(found)
+
+
+def results_of(
+    analysis: Analysis, operands: Operands, node: Node, linear: Linear, alive: Mapping[int, BoolArray]
+) -> BoolArray:
+    """Which results of a consumer's weight are left, [output channels]; of a recurrent layer in all directions."""
+    weight = operands.axes(node, linear.weight) or ()
+    if node.op in RECURRENT:
+        return np.tile(analysis.space.mask(weight[linear.out], alive), weight[0].size)
+    if linear.inner:
+        return analysis.space.mask(weight[linear.out], alive)
+    result = analysis.tensors[node.outputs[0]].axes or ()
+    return analysis.space.mask(result[1 if len(weight) > 2 else -1], alive)
 
 
 def _source(analysis: Analysis, node: Node, linear: Linear) -> str:

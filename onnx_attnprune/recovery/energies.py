@@ -19,7 +19,7 @@ from onnx_attnprune.axes import BoolArray, leaves
 from onnx_attnprune.graph import with_outputs
 from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.calibration import Calibration
-from onnx_attnprune.recovery.consumers import Consumer, Operands, consumers_of
+from onnx_attnprune.recovery.consumers import Consumer, Operands, consumers_of, results_of
 from onnx_attnprune.recovery.least_squares import WAVE_BYTES
 from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.recovery.readings import probed
@@ -82,9 +82,8 @@ def seen_of(
         if weight is None:
             continue
         axis = analysis.space.find((operands.axes(node, linear.data) or ())[consumer.channel])
-        result = (analysis.tensors[node.outputs[0]].axes or ())[consumer.channel]
         here, variance = analysis.space.mask(axis, alive), variances[node.inputs[linear.data]]
-        matrix = _by_channel(consumer, weight, analysis.space.mask(result, alive))
+        matrix = _by_channel(consumer, weight, results_of(analysis, operands, node, linear, alive))
         total = float((variance * (matrix**2).sum(1))[here].sum())
         for var in sorted({v.id for v in leaves(axis) if v.id in by_var}):
             own = np.where(here, np.max(list(owners(axis, by_var[var].var)), axis=0), -1)
@@ -95,8 +94,7 @@ def seen_of(
 def _by_channel(consumer: Consumer, weight: Array, outputs: BoolArray) -> Array:
     """The weight of the results that are left, [input channels, the rest]."""
     if consumer.channel == -1:
-        matrix = weight if consumer.linear.into == 0 else weight.T
-        return np.asarray(float(consumer.node.attr("alpha", 1.0)) * matrix[:, outputs])
+        return consumer.form.matrix(weight)[0][:, outputs]
     groups = int(consumer.node.attr("group", 1))
     grouped = by_group(weight, groups, consumer.linear.into)
     left = np.where(outputs.reshape(groups, -1, 1, 1), grouped, 0.0)

@@ -78,6 +78,22 @@ def test_what_a_constant_gives_is_the_same_for_every_sample() -> None:
     np.testing.assert_allclose(parts, running(energy / energy.sum()), rtol=1e-4)
 
 
+RECURRENT = """g (float[5, N, 4] x) => (float[5, 2, N, 3] y)
+<float[4, 6] w1, float[2, 9, 6] w, float[2, 9, 3] r>
+{ a = MatMul (x, w1)
+  y = GRU <hidden_size = 3, direction = "bidirectional"> (a, w, r) }"""
+
+
+def test_the_input_of_a_recurrent_layer_counts_by_the_gates_of_both_directions() -> None:
+    analysis = analyze(Graph(parse(RECURRENT)), {"x": (5, 8, 4)})
+    group = next(g for g in analysis.groups if g.size == 6)
+    x = np.random.default_rng(3).standard_normal((5, 40, 4)).astype(np.float32)
+    found = samples_of(analysis, in_batches({"x": x}, 5, "x")).judge("activation", {})[group.id]
+    model = analysis.graph.model
+    energy = (x @ stored(model, "w1")).var((0, 1)) * (stored(model, "w") ** 2).sum((0, 1))
+    np.testing.assert_allclose(found, running(energy / energy.sum()), rtol=1e-4)
+
+
 def test_running_sums_go_up_with_the_costs() -> None:
     assert running(np.array([3.0, 1.0, 2.0])).tolist() == [6.0, 1.0, 3.0]
 
