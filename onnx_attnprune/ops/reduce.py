@@ -1,4 +1,5 @@
-"""Reductions: over space they let channels go, over channels only where silenced ones are zero and add nothing.
+"""Reductions: over space they let channels go, over channels only where silenced ones are zero and add nothing; a zero
+adds nothing to a largest value either, where no value is below zero.
 
 A mean over channels of which some are zero is their sum over the number of all; over those that are left alone it would
 be another number, and is scaled back (`Effect.averaged`). A mean or sum of squares is the heart of a norm: the width
@@ -34,7 +35,8 @@ def reduce(n: View) -> Effect:
     if any(x[k].size == 0 for k in gone):
         n.keep(x, "nothing to reduce, which may give an infinity")
     mean = n.node.op == "ReduceMean" and n.tensor(0).dtype in FLOATS  # of integers it is rounded
-    exact = (n.node.op in ADDING or mean) and n.tensor(0).silent
+    largest = n.node.op == "ReduceMax" and n.tensor(0).dtype in FLOATS and n.is_nonnegative(0)
+    exact = (n.node.op in ADDING or mean or largest) and n.tensor(0).silent
     for k in gone:
         if not exact and not n.space.is_kept(x[k]):
             n.keep(x[k], f"{n.node.op} over channels")

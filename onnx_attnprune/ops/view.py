@@ -13,6 +13,7 @@ from onnx_attnprune.errors import AxisError
 from onnx_attnprune.graph import Constant, Node
 from onnx_attnprune.ops.effect import POSITION, RELAID, Tensor
 from onnx_attnprune.ops.pattern import solve
+from onnx_attnprune.ops.signs import is_nonnegative
 from onnx_attnprune.ops.values import FLOATS, Term, Values, as_values, numbers, size_of
 
 
@@ -122,6 +123,10 @@ class View:
         if maker.op == "Pow" and (exponent := self._operands.constant(maker.inputs[1])) is not None:
             return bool((exponent.array() == 2).all())
         return maker.op == "Mul" and maker.inputs[0] == maker.inputs[1]
+
+    def is_nonnegative(self, place: int) -> bool:
+        """True where the operand can hold no number below zero."""
+        return is_nonnegative(self.node.inputs[place], self._operands.maker, self._operands.constant)
 
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute of the node, or the default."""
