@@ -78,7 +78,7 @@ def seen_of(
     found: dict[int, list[Seen]] = {}
     for consumer in consumers:
         node, linear = consumer.node, consumer.linear
-        weight = None if linear.inner else multiplier(constants, consumer)
+        weight = multiplier(constants, consumer)
         if weight is None:
             continue
         axis = analysis.space.find((operands.axes(node, linear.data) or ())[consumer.channel])
@@ -94,7 +94,7 @@ def seen_of(
 def _by_channel(consumer: Consumer, weight: Array, outputs: BoolArray) -> Array:
     """The weight of the results that are left, [input channels, the rest]."""
     if consumer.channel == -1:
-        return consumer.form.matrix(weight)[0][:, outputs]
+        return np.asarray(consumer.form.matrix(weight)[0][:, outputs])
     groups = int(consumer.node.attr("group", 1))
     grouped = by_group(weight, groups, consumer.linear.into)
     left = np.where(outputs.reshape(groups, -1, 1, 1), grouped, 0.0)
