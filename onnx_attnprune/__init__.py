@@ -11,15 +11,21 @@ from onnx_attnprune.errors import AttnPruneError
 if TYPE_CHECKING:
     from onnx_attnprune.api import (
         Bench,
+        BundleReport,
         DataSource,
+        DeviceRun,
         Inspection,
         MetricFunction,
         ModelSource,
         Report,
         Result,
         Sensitivity,
+        UsabilityReport,
         Verification,
         bench,
+        device_bundle,
+        device_check,
+        device_run,
         inspect,
         prune,
         sensitivity,
@@ -29,8 +35,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AttnPruneError", "Bench", "DataSource", "Inspection", "MetricFunction", "ModelSource", "Report", "Result",
-    "Sensitivity", "Verification", "__version__", "bench", "errors", "inspect", "prune", "sensitivity", "verify",
+    "AttnPruneError", "Bench", "BundleReport", "DataSource", "DeviceRun", "Inspection", "MetricFunction", "ModelSource",
+    "Report", "Result", "Sensitivity", "UsabilityReport", "Verification", "__version__", "bench", "device_bundle",
+    "device_check", "device_run", "errors", "inspect", "prune", "sensitivity", "verify",
 ]  # fmt: skip  # one list
 
 if not TYPE_CHECKING:  # so that type checkers know no name but those above

@@ -16,8 +16,9 @@ import pytest
 import onnx_attnprune
 from onnx_attnprune.api import prune_request
 from onnx_attnprune.cli import main
-from onnx_attnprune.errors import ModelError, OutputError, PlanError, SettingsError
+from onnx_attnprune.errors import DeviceError, ModelError, OutputError, PlanError, SettingsError
 from tests.small import cnn, files, labelled, saved
+from tests.standin.setup import stand_in
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"recover": "none", "latency_seconds": 0, "round_to": 1}
@@ -29,9 +30,14 @@ def keywords(name: str) -> set[str]:
 
 
 # ---------------------------------------------------------------- names
-@pytest.mark.parametrize("name", ["prune", "verify", "inspect", "bench", "sensitivity"])
+FUNCTIONS = ["prune", "verify", "inspect", "bench", "sensitivity", "device_check", "device_bundle", "device_run"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_keywords_are_the_flags(name: str) -> None:
-    command = main.default if name == "prune" else main.commands[name]
+    command = main.default if name == "prune" else main
+    for word in name.split("_") if name != "prune" else ():
+        command = command.commands[word]  # type: ignore[attr-defined]  # of a group
     flags = {p.opts[0].removeprefix("--").replace("-", "_") for p in command.params if p.param_type_name == "option"}
     assert keywords(name) - {"tell"} == flags - {"json", "quiet", "debug", "version", "help", "config"}
 
@@ -53,7 +59,7 @@ def test_public_names() -> None:
     with pytest.raises(AttributeError, match="module 'onnx_attnprune' has no attribute 'prune_request'"):
         onnx_attnprune.prune_request  # noqa: B018 - the look-up is what is tested
     page = (ROOT / "docs/api.md").read_text()
-    for name in ("prune", "verify", "inspect", "bench", "sensitivity"):
+    for name in FUNCTIONS:
         assert getattr(onnx_attnprune, name).__doc__
         assert f"| `{name}(" in page
 
@@ -179,6 +185,22 @@ def test_verify_inspect_and_bench(tmp_path: Path) -> None:
     assert files(tmp_path) == {"v.json", "g.svg"}
     measured = onnx_attnprune.bench(cnn(), result.model, batch=2, seconds=0.01)
     assert {row.outcome for row in measured.rows} == {"measured"}
+
+
+def test_phones(tmp_path: Path) -> None:
+    home = stand_in(tmp_path / "home")
+    result = onnx_attnprune.prune(cnn(), **QUICK)
+    made = onnx_attnprune.device_bundle(cnn(), result.model, tmp_path / "b", plan=result.plan, samples=1)
+    assert [model.source for model in made.bundle.models] == ["<ModelProto>", "<ModelProto>"]
+    assert made.bundle.command == "onnx_attnprune.device_bundle(<ModelProto>, <ModelProto>, plan=..., samples=1)"
+    options = {"adb": home.adb, "tools": home.tools, "provider": "cpu", "repeats": 1, "runs": 1}
+    rows = onnx_attnprune.device_run(tmp_path / "b", **options).bench.rows
+    assert [row.outcome for row in rows] == ["measured", "measured"]
+    assert onnx_attnprune.device_check(cnn(), result.model).models[1].model == "<ModelProto>"
+    with pytest.raises(SettingsError, match="one model or two, not at 0"):
+        onnx_attnprune.device_check()
+    with pytest.raises(DeviceError, match="no phone X"):
+        onnx_attnprune.device_run(tmp_path / "b", serial="X", **options)
 
 
 def test_sensitivity(tmp_path: Path) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import inspect as signatures
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from onnx_attnprune.api.models import ModelSource, PathLike, model_file, name_of, path_or_none, plan_file, shapes, told
+from onnx_attnprune.api.models import (
+    ModelSource,
+    PathLike,
+    model_file,
+    name_of,
+    path_or_none,
+    plan_file,
+    shapes,
+    told,
+    usual_of,
+)
 from onnx_attnprune.evaluate.loading import DataSource
 from onnx_attnprune.evaluate.own import MetricFunction
 from onnx_attnprune.pipeline import (
@@ -66,7 +75,7 @@ def verify(
     plan: a path, or the `plan` of a Result. A check that fails raises nothing: see `passed` and `failed` of what is
     given back. Raises a subclass of AttnPruneError where nothing can be checked.
     """
-    command = told("verify", (original, pruned), dict(locals()), _usual(verify))
+    command = told("verify", (original, pruned), dict(locals()), usual_of(verify))
     with model_file(original) as one, model_file(pruned) as two, plan_file(plan) as planned:
         request = VerifyRequest(
             one, two, plan=planned, recover=recover, evaluation=eval, calibration=calibrate, preprocess=preprocess,
@@ -91,7 +100,7 @@ def bench(
     A row that could not be measured says so in its `outcome`; where none could, that raises a subclass of
     AttnPruneError.
     """
-    command = told("bench", models, dict(locals()), _usual(bench))
+    command = told("bench", models, dict(locals()), usual_of(bench))
     with ExitStack() as stack:
         request = BenchRequest(
             models=tuple(stack.enter_context(model_file(m)) for m in models),
@@ -126,7 +135,7 @@ def sensitivity(
 
     Raises a subclass of AttnPruneError.
     """
-    command = told("sensitivity", (model,), dict(locals()), _usual(sensitivity))
+    command = told("sensitivity", (model,), dict(locals()), usual_of(sensitivity))
     with model_file(model) as path:
         request = SensitivityRequest(
             path, criterion=criterion, seed=seed, shapes=shapes(shape), calibration=calibrate, preprocess=preprocess,
@@ -134,9 +143,3 @@ def sensitivity(
             command=command,
         )  # fmt: skip  # some fields a line
         return replace(sensitivity_file(request, tell), model=name_of(model))
-
-
-def _usual(function: Callable[..., Any]) -> dict[str, Any]:
-    """The keywords of a function, with what they are where nobody gives them."""
-    found = signatures.signature(function).parameters.items()
-    return {name: p.default for name, p in found if p.kind is p.KEYWORD_ONLY and name != "tell"}

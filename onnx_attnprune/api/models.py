@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,9 @@ def told(function: str, positional: Sequence[ModelSource], given: Mapping[str, A
             text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value) if short else "..."
             words.append(f"{name}={text}")
     return f"onnx_attnprune.{function}({', '.join(words)})"
+
+
+def usual_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The keywords of a function, with what they are where nobody gives them."""
+    found = inspect.signature(function).parameters.items()
+    return {name: p.default for name, p in found if p.kind is p.KEYWORD_ONLY and name != "tell"}

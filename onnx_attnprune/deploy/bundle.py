@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +11,6 @@ from typing import Any
 
 from onnx_attnprune.errors import DataError
 from onnx_attnprune.evaluate.feeds import Shape
-from onnx_attnprune.graph import sha256
 
 FORMAT, VERSION = "onnx-attnprune/bundle", 1
 MANIFEST, PLAN, README, SCRIPT = "manifest.json", "plan.json", "README.md", "run.sh"
@@ -23,9 +23,9 @@ ORT = "ort"  # the folder of what an app loads
 class Bundled:
     """One model of a bundle.
 
-    role: its folder there. source, sha256: the file that it was made of. largest: the least of the largest values of
-    its float outputs, to which tolerances are relative (0: it has none). ort: its file in ONNX Runtime's own format;
-    None where there is none, and `without_ort` says why.
+    role: its folder there. source, sha256: the file that it was made of, and its hash as plans have it. largest: the
+    least of the largest values of its float outputs, to which tolerances are relative (0: it has none). ort: its file
+    in ONNX Runtime's own format; None where there is none, and `without_ort` says why.
     """
 
     role: str
@@ -67,7 +67,16 @@ class Bundle:
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but the manifest, by path."""
     found = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
-    return {p.relative_to(folder).as_posix(): sha256(p) for p in found}
+    return {p.relative_to(folder).as_posix(): _digest(p) for p in found}
+
+
+def _digest(path: Path) -> str:
+    """Of the bytes of one file, as `sha256sum` has it; unlike the hash of a model, which covers its other files."""
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -77,7 +86,7 @@ def read_bundle(folder: Path) -> Bundle:
         path = folder / name
         if not path.is_file():
             raise DataError(f"{path}: is missing; make the bundle again")
-        if sha256(path) != expected:
+        if _digest(path) != expected:
             raise DataError(f"{path}: has changed since the bundle was made; make it again")
     return bundle
 

@@ -9,11 +9,12 @@ from onnx_attnprune.pipeline.inspect import inspect_file
 from onnx_attnprune.pipeline.request import Request
 from onnx_attnprune.pipeline.run import prune_file
 from onnx_attnprune.pipeline.sensitivity import SensitivityRequest, sensitivity_file
+from onnx_attnprune.pipeline.usability import check_usability
 from onnx_attnprune.pipeline.verify import verify_files
 from onnx_attnprune.pipeline.verify_request import VerifyRequest
 
 __all__ = [
     "BenchRequest", "BundleRequest", "DeviceRequest", "Request", "SensitivityRequest", "VerifyRequest", "bench_files",
-    "compare_files", "device_failure", "failure", "inspect_file", "make_bundle", "make_plan", "plan_text", "prune_file",
-    "run_device", "sensitivity_file", "verify_files",
+    "check_usability", "compare_files", "device_failure", "failure", "inspect_file", "make_bundle", "make_plan",
+    "plan_text", "prune_file", "run_device", "sensitivity_file", "verify_files",
 ]  # fmt: skip  # a list of names

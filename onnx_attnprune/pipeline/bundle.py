@@ -25,7 +25,10 @@ USUAL_SAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class BundleRequest:
-    """What a user asks of a bundle. calibration: where its samples are from, as for a run (None: made-up ones)."""
+    """What a user asks of a bundle. calibration: where its samples are from, as for a run (None: made-up ones).
+
+    names: what the manifest calls the models (None: by their paths).
+    """
 
     original: Path
     pruned: Path
@@ -35,6 +38,7 @@ class BundleRequest:
     preprocess: str = ""
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     samples: int = USUAL_SAMPLES
+    names: tuple[str, str] | None = None
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -54,7 +58,8 @@ def make_bundle(request: BundleRequest, tell: Tell = lambda _: None) -> BundleRe
     models = [read_model(path) for path in files]
     changed = interface_change(*models)
     if changed:
-        raise ModelError(f"{request.pruned}: not a pruned {request.original}: {changed}")
+        one, other = request.names or files
+        raise ModelError(f"{other}: not a pruned {one}: {changed}")
     digests = [sha256(path) for path in files]
     if request.plan is not None:
         read_plan(request.plan).check_model(digests[0])
@@ -68,9 +73,10 @@ def make_bundle(request: BundleRequest, tell: Tell = lambda _: None) -> BundleRe
     batch = 1 if free_batches(specs, request.shapes) else None
     with whole_folder(request.folder) as folder:
         parts = []
-        for role, path, model, digest in zip(ROLES, files, models, digests, strict=True):
+        names = request.names or tuple(map(str, files))
+        for role, name, model, digest in zip(ROLES, names, models, digests, strict=True):
             tell(f"write {role}")
-            parts.append(put_part(Part(role, str(path), digest, model, batch), shapes, feeds, folder))
+            parts.append(put_part(Part(role, name, digest, model, batch), shapes, feeds, folder))
         for name, text in papers(parts, len(feeds), inputs):
             write_bytes(folder / name, text.encode())
         if request.plan is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ def written(folder: Path) -> Bundle:
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     bundle = written(tmp_path)
-    assert list(bundle.files) == ["original/model.onnx"]
+    assert bundle.files == {"original/model.onnx": hashlib.sha256(b"a model").hexdigest()}
     assert read_bundle(tmp_path) == bundle
 
 
