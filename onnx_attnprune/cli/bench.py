@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from onnx_attnprune.cli.failing import errors_told, printing
+from onnx_attnprune.cli.failing import errors_told
 from onnx_attnprune.cli.options import DEBUG, FILE, PROVIDERS, SHAPE, shapes_of
+from onnx_attnprune.cli.printing import command_line, show, with_progress
 from onnx_attnprune.cli.types import Listed, Number, Positive
-
-if TYPE_CHECKING:
-    from onnx_attnprune.report.bench import Bench
 
 _EXAMPLES = """\b
 Examples:
@@ -63,39 +59,12 @@ def bench(models: tuple[Path, ...], as_json: bool, debug: bool, **options: Any) 
     reported, and never timed; exit code 9 tells of it.
     """
     with errors_told(debug):
-        _show(_measure(models, options), as_json)
+        from onnx_attnprune.pipeline import BenchRequest, bench_files, failure
+        from onnx_attnprune.report.bench import render
 
-
-def _measure(models: tuple[Path, ...], options: dict[str, Any]) -> Bench:
-    from rich.console import Console
-
-    from onnx_attnprune.pipeline import BenchRequest, bench_files
-    from onnx_attnprune.report import Progress
-
-    request = BenchRequest(
-        models=models,
-        providers=options["providers"],
-        shapes=shapes_of(options["shapes"]),
-        batches=options["batches"] or (),
-        command=shlex.join(["onnx-attnprune", *sys.argv[1:]]),
-        **{k: options[k] for k in ("threads", "seconds", "report")},
-    )
-    with Progress(Console(stderr=True)) as progress:
-        return bench_files(request, progress)
-
-
-def _show(found: Bench, as_json: bool) -> None:
-    from onnx_attnprune.pipeline import failure
-    from onnx_attnprune.report import to_json
-
-    with printing():
-        if as_json:
-            click.echo(to_json(found), nl=False)
-        else:
-            from rich.console import Console
-
-            from onnx_attnprune.report.bench import render
-
-            render(found, Console(highlight=False))
-    if (error := failure(found)) is not None:
-        raise error
+        shapes, batches = shapes_of(options.pop("shapes")), options.pop("batches") or ()
+        request = BenchRequest(models=models, shapes=shapes, batches=batches, command=command_line(), **options)
+        found = with_progress(bench_files, request)
+        show(found, render, as_json)
+        if (error := failure(found)) is not None:
+            raise error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +9,9 @@ import click
 from onnx_attnprune import __version__
 from onnx_attnprune.cli.config import drop_other_amounts
 from onnx_attnprune.cli.epilog import EPILOG
-from onnx_attnprune.cli.failing import errors_told, printing
+from onnx_attnprune.cli.failing import errors_told
 from onnx_attnprune.cli.options import shapes_of, with_options
+from onnx_attnprune.cli.printing import command_line, show, with_progress
 from onnx_attnprune.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -46,34 +45,23 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
 
 
 def _run(options: dict[str, Any]) -> Report:
-    from rich.console import Console
-
     from onnx_attnprune.api import prune_request
     from onnx_attnprune.pipeline import prune_file
-    from onnx_attnprune.report import Progress
 
     request = prune_request(
         options["model"],
         None if options["dry_run"] else options["output"],
-        shlex.join(["onnx-attnprune", *sys.argv[1:]]),
+        command_line(),
         shape=shapes_of(options["shapes"]),
         eval=options["evaluation"],
         calibrate=options["calibration"],
         **{name: value for name, value in options.items() if name not in OWN},
     )
-    if options["quiet"]:
-        return prune_file(request)
-    with Progress(Console(stderr=True)) as progress:
-        return prune_file(request, progress)
+    return prune_file(request) if options["quiet"] else with_progress(prune_file, request)
 
 
 def _show(report: Report, options: dict[str, Any]) -> None:
-    from onnx_attnprune.report import render, to_json
+    from onnx_attnprune.report import render
 
-    with printing():
-        if options["as_json"]:
-            click.echo(to_json(report), nl=False)
-        elif not options["quiet"]:
-            from rich.console import Console
-
-            render(report, Console(highlight=False))
+    if not options["quiet"]:
+        show(report, render, options["as_json"])

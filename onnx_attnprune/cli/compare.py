@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from onnx_attnprune.cli.failing import errors_told, printing
+from onnx_attnprune.cli.failing import errors_told
 from onnx_attnprune.cli.options import DEBUG, FILE
-
-if TYPE_CHECKING:
-    from onnx_attnprune.report.comparison import Comparison
+from onnx_attnprune.cli.printing import show
 
 _EXAMPLES = """\b
 Examples:
@@ -42,19 +39,6 @@ def compare(reports: tuple[Path, ...], html: Path | None, as_json: bool, debug: 
     """
     with errors_told(debug):
         from onnx_attnprune.pipeline import compare_files
+        from onnx_attnprune.report.comparison import render
 
-        _show(compare_files(reports, html), as_json)
-
-
-def _show(found: Comparison, as_json: bool) -> None:
-    from onnx_attnprune.report import to_json
-
-    with printing():
-        if as_json:
-            click.echo(to_json(found), nl=False)
-        else:
-            from rich.console import Console
-
-            from onnx_attnprune.report.comparison import render
-
-            render(found, Console(highlight=False))
+        show(compare_files(reports, html), render, as_json)

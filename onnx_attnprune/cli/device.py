@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from onnx_attnprune.cli.dataoptions import DATA, PREPROCESS
-from onnx_attnprune.cli.failing import errors_told, printing
+from onnx_attnprune.cli.failing import errors_told
 from onnx_attnprune.cli.options import DEBUG, FILE, SHAPE, shapes_of
+from onnx_attnprune.cli.printing import command_line, show, with_progress
 from onnx_attnprune.cli.types import Listed, Number, Positive
 from onnx_attnprune.errors import SettingsError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # Written out so that --help need not import them; a test holds them equal.
@@ -72,7 +67,7 @@ def check(
         from onnx_attnprune.pipeline.usability import check_usability
         from onnx_attnprune.report.usability import render
 
-        _show(check_usability(models, shapes_of(shapes), _command()), render, as_json)
+        show(check_usability(models, shapes_of(shapes), command_line()), render, as_json)
 
 
 @device.command(context_settings=_CONTEXT, short_help="Both models, samples, and a script.", epilog=_BUNDLE_EXAMPLES)
@@ -97,8 +92,8 @@ def bundle(as_json: bool, debug: bool, **options: Any) -> None:
         from onnx_attnprune.report.device import render_bundle
 
         shapes = shapes_of(options.pop("shapes"))
-        request = BundleRequest(**options, shapes=shapes, command=_command())
-        _show(_with_progress(make_bundle, request), render_bundle, as_json)
+        request = BundleRequest(**options, shapes=shapes, command=command_line())
+        show(with_progress(make_bundle, request), render_bundle, as_json)
 
 
 @device.command(context_settings=_CONTEXT, short_help="Run a bundle on a phone over adb.", epilog=_RUN_EXAMPLES)
@@ -156,32 +151,7 @@ def run(as_json: bool, debug: bool, **options: Any) -> None:
         from onnx_attnprune.pipeline import DeviceRequest, device_failure, run_device
         from onnx_attnprune.report.device import render_run
 
-        found = _with_progress(run_device, DeviceRequest(**options, command=_command()))
-        _show(found, render_run, as_json)
+        found = with_progress(run_device, DeviceRequest(**options, command=command_line()))
+        show(found, render_run, as_json)
         if (error := device_failure(found)) is not None:
             raise error
-
-
-def _command() -> str:
-    return shlex.join(["onnx-attnprune", *sys.argv[1:]])
-
-
-def _with_progress(step: Callable[[Any, Callable[[str], None]], Any], request: Any) -> Any:
-    from rich.console import Console
-
-    from onnx_attnprune.report import Progress
-
-    with Progress(Console(stderr=True)) as progress:
-        return step(request, progress)
-
-
-def _show(report: Any, render: Callable[[Any, Console], None], as_json: bool) -> None:
-    from onnx_attnprune.report import to_json
-
-    with printing():
-        if as_json:
-            click.echo(to_json(report), nl=False)
-        else:
-            from rich.console import Console
-
-            render(report, Console(highlight=False))

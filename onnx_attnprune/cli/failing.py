@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import click
 
-from onnx_attnprune.errors import INTERNAL, INTERRUPTED, TERMINATED, AttnPruneError, OutputError
+from onnx_attnprune.errors import INTERNAL, INTERRUPTED, TERMINATED, AttnPruneError
 
 
 @contextmanager
@@ -62,18 +62,6 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: whatever it was, it was not set from Python
-
-
-@contextmanager
-def printing() -> Iterator[None]:
-    """Print, to the end. Raises OutputError where standard output takes no more."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"the report can't be printed: {error.strerror}") from None
 
 
 def _fail(text: str, code: int, debug: bool) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from onnx_attnprune.cli.failing import errors_told, printing
+from onnx_attnprune.cli.failing import errors_told
 from onnx_attnprune.cli.options import DEBUG, FILE, SHAPE, shapes_of
+from onnx_attnprune.cli.printing import show, with_progress
 from onnx_attnprune.errors import SettingsError
-
-if TYPE_CHECKING:
-    from onnx_attnprune.report.inspection import Inspection
 
 PICTURES = (".svg", ".html")
 _EXAMPLES = """\b
@@ -49,28 +46,9 @@ def inspect(
     with errors_told(debug):
         if graph is not None and graph.suffix.lower() not in PICTURES:
             raise SettingsError(f"--graph {graph}: the name must end in {' or '.join(PICTURES)}")
-        _show(_look(model, shapes_of(shapes), graph), as_json, graph)
+        from onnx_attnprune.pipeline import inspect_file
+        from onnx_attnprune.report.inspection import render
 
-
-def _look(model: Path, shapes: dict[str, tuple[int, ...]], graph: Path | None) -> Inspection:
-    from rich.console import Console
-
-    from onnx_attnprune.pipeline import inspect_file
-    from onnx_attnprune.report import Progress
-
-    with Progress(Console(stderr=True)) as progress:
-        return inspect_file(model, shapes, graph, progress)
-
-
-def _show(found: Inspection, as_json: bool, graph: Path | None) -> None:
-    from onnx_attnprune.report import to_json
-
-    with printing():
-        if as_json:
-            click.echo(to_json(found), nl=False)
-        else:
-            from rich.console import Console
-
-            from onnx_attnprune.report.inspection import render
-
-            render(found, Console(highlight=False), graph)
+        given = shapes_of(shapes)
+        found = with_progress(lambda path, tell: inspect_file(path, given, graph, tell), model)
+        show(found, lambda it, console: render(it, console, graph), as_json)

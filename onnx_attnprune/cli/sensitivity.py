@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from onnx_attnprune.cli.dataoptions import CALIBRATE, DATA, PREPROCESS
-from onnx_attnprune.cli.failing import errors_told, printing
+from onnx_attnprune.cli.failing import errors_told
 from onnx_attnprune.cli.options import CRITERIA, DEBUG, FILE, SHAPE, shapes_of
+from onnx_attnprune.cli.printing import command_line, show, with_progress
 from onnx_attnprune.cli.types import Number
 from onnx_attnprune.errors import SettingsError
-
-if TYPE_CHECKING:
-    from onnx_attnprune.report.sensitivity import Sensitivity
 
 _EXAMPLES = """\b
 Examples:
@@ -78,36 +74,13 @@ def sensitivity(model: Path, as_json: bool, debug: bool, chart: Path | None, **o
     with errors_told(debug):
         if chart is not None and chart.suffix.lower() != ".svg":
             raise SettingsError(f"--chart {chart}: the name must end in .svg")
-        _show(_measure(model, chart, options), as_json, chart)
-
-
-def _measure(model: Path, chart: Path | None, options: dict[str, Any]) -> Sensitivity:
-    from rich.console import Console
-
-    from onnx_attnprune.pipeline import SensitivityRequest, sensitivity_file
-    from onnx_attnprune.report import Progress
-    from onnx_attnprune.report.page import require
-
-    if chart is not None:
-        require(f"--chart {chart}")
-    request = SensitivityRequest(
-        model=model,
-        chart=chart,
-        shapes=shapes_of(options.pop("shapes")),
-        command=shlex.join(["onnx-attnprune", *sys.argv[1:]]),
-        **options,
-    )
-    with Progress(Console(stderr=True)) as progress:
-        return sensitivity_file(request, progress)
-
-
-def _show(found: Sensitivity, as_json: bool, chart: Path | None) -> None:
-    with printing():
-        if as_json:
-            click.echo(found.text(), nl=False)
-            return
-        from rich.console import Console
-
+        from onnx_attnprune.pipeline import SensitivityRequest, sensitivity_file
+        from onnx_attnprune.report.page import require
         from onnx_attnprune.report.sensitivity import render
 
-        render(found, Console(highlight=False), chart)
+        if chart is not None:
+            require(f"--chart {chart}")
+        shapes = shapes_of(options.pop("shapes"))
+        request = SensitivityRequest(model=model, chart=chart, shapes=shapes, command=command_line(), **options)
+        found = with_progress(sensitivity_file, request)
+        show(found, lambda it, console: render(it, console, chart), as_json)

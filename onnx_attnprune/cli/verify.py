@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from onnx_attnprune.cli.dataoptions import DATA, METRIC, PREPROCESS
-from onnx_attnprune.cli.failing import errors_told, printing
+from onnx_attnprune.cli.failing import errors_told
 from onnx_attnprune.cli.options import DEBUG, FILE, PROVIDERS, RECOVERIES, SHAPE, shapes_of
+from onnx_attnprune.cli.printing import command_line, show, with_progress
 from onnx_attnprune.cli.types import Number
 from onnx_attnprune.errors import VerificationError
-
-if TYPE_CHECKING:
-    from onnx_attnprune.report.verification import Verification
 
 _EXAMPLES = """\b
 Examples:
@@ -84,35 +80,12 @@ def verify(debug: bool, as_json: bool, **options: Any) -> None:
     to the accuracy.
     """
     with errors_told(debug):
-        found = _run(options)
-        _show(found, as_json)
+        from onnx_attnprune.pipeline import VerifyRequest, verify_files
+        from onnx_attnprune.report.verdict import render
+
+        request = VerifyRequest(shapes=shapes_of(options.pop("shapes")), command=command_line(), **options)
+        found = with_progress(verify_files, request)
+        show(found, render, as_json)
         if not found.passed:
             count = f"{len(found.failed)} of {len(found.checks)} checks"
             raise VerificationError(f"{found.pruned}: failed {count}: {', '.join(c.name for c in found.failed)}")
-
-
-def _run(options: dict[str, Any]) -> Verification:
-    from rich.console import Console
-
-    from onnx_attnprune.pipeline import VerifyRequest, verify_files
-    from onnx_attnprune.report import Progress
-
-    given = {name: value for name, value in options.items() if name != "shapes"}
-    command = shlex.join(["onnx-attnprune", *sys.argv[1:]])
-    request = VerifyRequest(shapes=shapes_of(options["shapes"]), command=command, **given)
-    with Progress(Console(stderr=True)) as progress:
-        return verify_files(request, progress)
-
-
-def _show(found: Verification, as_json: bool) -> None:
-    from onnx_attnprune.report import to_json
-
-    with printing():
-        if as_json:
-            click.echo(to_json(found), nl=False)
-        else:
-            from rich.console import Console
-
-            from onnx_attnprune.report.verdict import render
-
-            render(found, Console(highlight=False))

@@ -168,19 +168,20 @@ def tile(n: View) -> Effect:
 @rule("DepthToSpace")
 def depth_to_space(n: View) -> Effect:
     """n (b1 b2 c) h w -> n c (h b1) (w b2), or with c outermost in CRD mode"""
-    size = n.integer("blocksize")
-    order = "c b1 b2" if n.attr("mode", "DCR") == "CRD" else "b1 b2 c"
-    v, out = n.unify(f"n ({order}) h w -> n c (h b1) (w b2)", b1=size, b2=size)
-    n.keep((v["b1"], v["b2"]), "a block of positions")
-    return Effect((n.out(out, silent=n.tensor(0).silent),))
+    return _blocks(n, "n ({}) h w -> n c (h b1) (w b2)")
 
 
 @rule("SpaceToDepth")
 def space_to_depth(n: View) -> Effect:
     """n c (h b1) (w b2) -> n (b1 b2 c) h w, or with c outermost in CRD mode"""
+    return _blocks(n, "n c (h b1) (w b2) -> n ({}) h w")
+
+
+def _blocks(n: View, pattern: str) -> Effect:
+    """`pattern` with the order in which channels and the positions of a block lie in one axis."""
     size = n.integer("blocksize")
     order = "c b1 b2" if n.attr("mode", "DCR") == "CRD" else "b1 b2 c"
-    v, out = n.unify(f"n c (h b1) (w b2) -> n ({order}) h w", b1=size, b2=size)
+    v, out = n.unify(pattern.format(order), b1=size, b2=size)
     n.keep((v["b1"], v["b2"]), "a block of positions")
     return Effect((n.out(out, silent=n.tensor(0).silent),))
 

@@ -11,7 +11,7 @@ from onnx_attnprune.evaluate.bench import Model, Setup, cases_of, measure_all
 from onnx_attnprune.evaluate.feeds import Shape, input_specs
 from onnx_attnprune.graph import Graph, external_files, index_limits, read_model
 from onnx_attnprune.pipeline.request import Tell
-from onnx_attnprune.report import Outputs, check_outputs, to_json, versions
+from onnx_attnprune.report import check_outputs, to_json, versions, write_text
 from onnx_attnprune.report.bench import Bench
 from onnx_attnprune.runtime import resolve_provider
 
@@ -69,9 +69,7 @@ def bench_files(request: BenchRequest, tell: Tell = lambda _: None) -> Bench:
     if error is not None and not any(row.outcome == "measured" for row in rows):
         raise error
     if request.report is not None:
-        with Outputs() as outputs:
-            outputs.put_text(to_json(found), request.report)
-            outputs.commit()
+        write_text(to_json(found), request.report)
     return found
 
 

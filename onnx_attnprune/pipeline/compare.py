@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onnx_attnprune.errors import SettingsError
-from onnx_attnprune.report import Outputs, check_outputs
+from onnx_attnprune.report import check_outputs, write_text
 from onnx_attnprune.report.comparison import Comparison, compare, page, read_report
 from onnx_attnprune.report.page import require
 
@@ -26,7 +26,5 @@ def compare_files(reports: Sequence[Path], html: Path | None = None) -> Comparis
         check_outputs([html], reports)
     found = compare([read_report(path) for path in reports])
     if html is not None:
-        with Outputs() as outputs:
-            outputs.put_text(page(found), html)
-            outputs.commit()
+        write_text(page(found), html)
     return found

@@ -11,7 +11,7 @@ from onnx_attnprune.deploy.onphone import Wanted, run_on, tool_files
 from onnx_attnprune.errors import AttnPruneError, DeviceError, ProviderError, SettingsError, VerificationError
 from onnx_attnprune.phone import connected
 from onnx_attnprune.pipeline.request import Tell
-from onnx_attnprune.report import Outputs, check_outputs, to_json, versions
+from onnx_attnprune.report import check_outputs, to_json, versions, write_text
 from onnx_attnprune.report.bench import Bench
 from onnx_attnprune.report.device import DeviceRun
 
@@ -88,9 +88,7 @@ def run_device(request: DeviceRequest, tell: Tell = lambda _: None) -> DeviceRun
     if error is not None and not seconds:
         raise error
     if request.report is not None:
-        with Outputs() as outputs:
-            outputs.put_text(to_json(run), request.report)
-            outputs.commit()
+        write_text(to_json(run), request.report)
     return run
 
 

@@ -11,7 +11,7 @@ from onnx_attnprune.pipeline.choice import one_sample_masks
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.source import Shapes, one_sample, read
 from onnx_attnprune.planning import Settings
-from onnx_attnprune.report import Outputs, check_outputs
+from onnx_attnprune.report import check_outputs, write_text
 from onnx_attnprune.report.inspection import Inspection, draw, look, page
 
 
@@ -38,8 +38,7 @@ def inspect_file(model: Path, shapes: Shapes, picture: Path | None = None, tell:
         sample = used if single is None else with_batch(source.specs, used, source.free, 1)
         found = look(analysis, single or {}, model=str(model), shapes=sample)
     if picture is not None:
-        with clock.stage("draw"), Outputs() as outputs:
+        with clock.stage("draw"):
             svg = draw(analysis, found)
-            outputs.put_text(page(found, svg) if picture.suffix.lower() == ".html" else svg, picture)
-            outputs.commit()
+            write_text(page(found, svg) if picture.suffix.lower() == ".html" else svg, picture)
     return found

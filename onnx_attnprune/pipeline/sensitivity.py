@@ -24,7 +24,7 @@ from onnx_attnprune.pipeline.source import one_sample, read
 from onnx_attnprune.pipeline.workers import finished as as_they_finish
 from onnx_attnprune.planning import Settings, choose, refuse_groupless
 from onnx_attnprune.recovery import Calibration, Probe, curve_for, recover, widest_cut
-from onnx_attnprune.report import Outputs, check_outputs
+from onnx_attnprune.report import check_outputs, write_text
 from onnx_attnprune.report.sensitivity import GroupCurve, Sensitivity, Suggestion, chart, finished, read_finished
 
 HALVINGS = 40  # of the error that each group may make, in the search for those that add up to the limit
@@ -189,9 +189,7 @@ def _measured(request: SensitivityRequest, bench: _Bench, found: Sensitivity, te
 
 def _write(path: Path | None, text: str) -> None:
     if path is not None:
-        with Outputs() as outputs:
-            outputs.put_text(text, path)
-            outputs.commit()
+        write_text(text, path)
 
 
 # ---------------------------------------------------------------- the suggestion

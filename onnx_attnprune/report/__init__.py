@@ -2,7 +2,7 @@
 
 from onnx_attnprune.report.advice import advice
 from onnx_attnprune.report.build import begin, lost, parameter_types, versions
-from onnx_attnprune.report.files import Outputs, check_outputs
+from onnx_attnprune.report.files import Outputs, check_outputs, write_text
 from onnx_attnprune.report.forms import REPORTS, check_reports, report_text
 from onnx_attnprune.report.jsontext import to_json
 from onnx_attnprune.report.model import (
@@ -24,5 +24,5 @@ from onnx_attnprune.report.terminal import render
 __all__ = [
     "REPORTS", "Change", "GroupRow", "Histogram", "KeptRow", "Outputs", "Progress", "Repair", "Report", "Search",
     "Stage", "TimedTrial", "Timing", "Trial", "advice", "begin", "check_outputs", "check_reports", "lost",
-    "parameter_types", "render", "report_text", "to_json", "versions",
+    "parameter_types", "render", "report_text", "to_json", "versions", "write_text",
 ]  # fmt: skip  # one list

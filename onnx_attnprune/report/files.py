@@ -95,6 +95,13 @@ class Outputs:
             raise
 
 
+def write_text(text: str, path: Path) -> None:
+    """Put a text file in place whole or not at all; links are followed. Raises OutputError."""
+    with Outputs() as outputs:
+        outputs.put_text(text, path)
+        outputs.commit()
+
+
 @dataclass(frozen=True, slots=True)
 class _Moved:
     """A file that was put in place. before: a second link to what was there; None where nothing was or can be."""
