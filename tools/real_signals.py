@@ -6,6 +6,7 @@ import io
 import random
 import subprocess
 import wave
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from real_words import CLAUSES, COUNTS, DONE, GOODS, KINDS, MARKS, NAMES, PEOPLE
 
 from onnx_attnprune.runtime import Session
 
-RATE, FRAME, CONTEXT = 16_000, 512, 64
+RATE, FRAME, CONTEXT, STRETCH = 16_000, 512, 64, 32
 TOKENS, CHARACTERS = 24, 24
 
 
@@ -60,18 +61,33 @@ def make_frames(count: int, seed: int) -> Samples:
     return Samples({"input": rows}, loud[:count])
 
 
-def step_by_step(session: Session, samples: Samples) -> Array:
-    """The voice's probability of each frame, the state handed on from frame to frame."""
-    known = set(session.input_names)
-    state: dict[str, Any] = {"state": np.zeros((2, 1, 128), np.float32)}
-    if "sr" in known:
-        state["sr"] = np.array(RATE, np.int64)
-    found = []
+def _steps(session: Session, samples: Samples) -> Iterator[tuple[dict[str, Any], dict[str, Array]]]:
+    """What each run takes and gives, the state handed on from frame to frame."""
+    state = np.zeros((2, 1, 128), np.float32)
+    rate = {"sr": np.array(RATE, np.int64)} if "sr" in session.input_names else {}
     for row in samples.feeds["input"]:
-        out = session.run({"input": row[None], **state})
-        state["state"] = out["stateN"]
-        found.append(float(out["output"].ravel()[0]))
-    return np.array(found)
+        feeds = {"input": row[None], "state": state, **rate}
+        out = session.run(feeds)
+        state = out["stateN"]
+        yield feeds, out
+
+
+def step_by_step(session: Session, samples: Samples) -> Array:
+    """The voice's probability of each frame."""
+    return np.array([float(out["output"].ravel()[0]) for _, out in _steps(session, samples)])
+
+
+def frames_with_states(session: Session, samples: Samples) -> dict[str, Array]:
+    """Each frame as a run of its own, with the state that the original has come to."""
+    runs = [feeds for feeds, _ in _steps(session, samples)]
+    return {name: runs[0][name] if name == "sr" else np.stack([f[name] for f in runs]) for name in runs[0]}
+
+
+def stretches(session: Session, samples: Samples) -> dict[str, Array]:
+    """Stretches of 32 frames, each from a state of zeros."""
+    rows = samples.feeds["input"]
+    zeros = np.zeros((1, 1, 128), np.float32)
+    return {"input": rows[: len(rows) // STRETCH * STRETCH].reshape(-1, STRETCH, rows.shape[1]), "h": zeros, "c": zeros}
 
 
 def at_once(session: Session, samples: Samples) -> Array:
@@ -94,14 +110,15 @@ def told_apart(output: Array, samples: Samples, original: Array) -> float:
     return right((output > 0.5).tolist(), samples.truth.tolist())
 
 
-def voice(name: str, file: str, run: Run, options: tuple[str, ...]) -> Task:
+def voice(name: str, file: str, run: Run, options: tuple[str, ...], given: Any = frames_with_states) -> Task:
     """One of silero's networks."""
-    return Task(f"voice activity, {name}", file, "frames told right", make_frames, told_apart, run, options, 3000)
+    what = "frames told right"
+    return Task(f"voice activity, {name}", file, what, make_frames, told_apart, run, options, 3000, given)
 
 
 STATE = ("--shape", "input=1x576", "--shape", "state=2x1x128")
 VOICES = (
-    voice("all frames at once", "silero_vad_16k_sequence.onnx", at_once, ("--shape", "input=64x576")),
+    voice("all frames at once", "silero_vad_16k_sequence.onnx", at_once, ("--shape", "input=64x576"), stretches),
     voice("step by step", "silero_vad_16k_op15.onnx", step_by_step, STATE),
     voice("ifless", "silero_vad_op18_ifless.onnx", step_by_step, STATE),
 )

@@ -35,7 +35,8 @@ class Task:
     """One network and how well it does.
 
     file: pattern of the file's name. make: samples by count and seed. score: of the outputs against the samples' truth
-    and the original's outputs, 1.0 is best. run: the outputs on all samples. options: of the command line.
+    and the original's outputs, 1.0 is best. run: the outputs on all samples. options: of the command line. given: what
+    the command line is given as samples.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Task:
     run: Run
     options: tuple[str, ...] = ()
     evaluation: int = 256
+    given: Callable[[Session, Samples], Mapping[str, Array]] = lambda _, samples: samples.feeds
 
 
 def in_batches(output: int = 0, axis: int = 0, batch: int = 16) -> Run:

@@ -43,6 +43,8 @@ def samples_of(
     """
     if data is None:
         return [random_feeds(specs, shapes, seed, limits) for seed in range(count)]
+    if data.whole:
+        return [data.run(k) for k in range(min(count, data.size))]
     firsts = {shapes[spec.name][0] for spec in specs}
     if len(firsts) > 1:
         raise DataError(f"{data.source}: the inputs have different first sizes: {sorted(firsts)}; use --shape")

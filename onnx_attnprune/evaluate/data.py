@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onnx_attnprune.errors import DataError, SettingsError
 from onnx_attnprune.evaluate.feeds import InputSpec, is_float
+from onnx_attnprune.evaluate.runs import are_runs, as_runs
 
 Array = NDArray[Any]
 
@@ -41,7 +42,8 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """`feeds[input]` has shape [size, ...] and the input's type.
+    """`feeds[input]` has shape [size, ...] and the input's type. whole: each row is all that one run takes of an input,
+    and has no axis of samples beside its own.
 
     labels: int64 or float64 of shape [size, ...] (of any numeric type for a metric of the user's own), or None.
     source: where the samples are from, as the user gave it. about: what else there is to say of how they were read.
@@ -52,6 +54,7 @@ class Dataset:
     size: int
     source: str = "data"
     about: str = ""
+    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -61,13 +64,26 @@ class Dataset:
     def in_float32(self) -> Dataset:
         """The same samples with float32 for bfloat16."""
         feeds = {n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in self.feeds.items()}
-        return Dataset(feeds, self.labels, self.size, self.source, self.about)
+        return replace(self, feeds=feeds)
 
     def part(self, which: slice) -> Dataset:
         """Some of the samples."""
         feeds = {name: rows[which] for name, rows in self.feeds.items()}
         labels = None if self.labels is None else self.labels[which]
-        return Dataset(feeds, labels, len(range(*which.indices(self.size))), self.source, self.about)
+        return replace(self, feeds=feeds, labels=labels, size=len(range(*which.indices(self.size))))
+
+    def run(self, place: int) -> dict[str, Array]:
+        """What one run of a dataset of whole runs takes."""
+        return {name: np.asarray(np.asarray(rows[place : place + 1])[0]) for name, rows in self.feeds.items()}
+
+    def first(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+        """One run of shapes of our choice: as many samples as they say, repeated where there are fewer."""
+        return self.run(0) if self.whole else {n: rows(array, shapes[n][0]) for n, array in self.feeds.items()}
+
+    def shape(self, name: str, batch: int) -> tuple[int, ...]:
+        """The shape of an input in a run of `batch` samples."""
+        given = self.feeds[name].shape[1:]
+        return given if self.whole else (batch, *given)
 
 
 @dataclass(frozen=True)
@@ -85,7 +101,8 @@ def gathered(
 
     An array is cast to the type of its input when that loses nothing but precision: any real type to a float type, an
     integer type to an integer type that holds all of its values; nothing else is cast to or from a boolean. All sizes
-    that the model fixes must agree, except the first: `batches` sees to that one.
+    that the model fixes must agree, except the first: `batches` sees to that one. Arrays of a model whose inputs don't
+    all count samples are whole runs (see `runs`).
 
     Raises DataError, in one line that names the source and the array.
     """
@@ -98,6 +115,12 @@ def gathered(
         raise DataError(
             f"{source}: the model has no input {listed(extra)}; it needs {listed(needed)} (and may have labels)"
         )
+    if are_runs(arrays, specs):
+        if labels is not None:
+            raise DataError(f"{source}: labels need a first axis that counts samples in every array of inputs")
+        runs, size = as_runs(arrays, specs, source)
+        cast = {spec.name: _cast(runs[spec.name], spec.dtype, f"{source}: array {spec.name}") for spec in specs}
+        return Dataset(cast, None, size, source, about, whole=True)
     feeds = {spec.name: _fit(arrays[spec.name], spec, f"{source}: array {spec.name}") for spec in specs}
     counts = {name: len(array) for name, array in feeds.items()}
     if labels is not None:
@@ -115,8 +138,6 @@ def gathered(
 def _fit(array: Array, spec: InputSpec, told: str) -> Array:
     """`array` in the type of the input, after a look at its shape and values."""
     if spec.shape is not None:
-        if not spec.shape:
-            raise DataError(f"{told}: the model takes a scalar there, which can't be one per sample")
         fixed = zip(array.shape[1:], spec.shape[1:], strict=False)
         if array.ndim != len(spec.shape) or any(isinstance(want, int) and have != want for have, want in fixed):
             expected = ", ".join("?" if not isinstance(size, int) else str(size) for size in spec.shape[1:])
@@ -161,8 +182,11 @@ def _labels(array: Array, told: str) -> Array:
     return array.astype(np.int64)
 
 
-def fixed_batch(specs: Sequence[InputSpec]) -> int | None:
-    """The first size that the inputs fix, or None where it is free. Raises DataError where they fix different ones."""
+def fixed_batch(specs: Sequence[InputSpec], data: Dataset | None) -> int | None:
+    """The first size that the inputs fix for some samples, or None where it is free, or where there are none, or whole
+    runs. Raises DataError where they fix different ones."""
+    if data is None or data.whole:
+        return None
     firsts = {spec.shape[0] for spec in specs if spec.shape}
     fixed = {size for size in firsts if isinstance(size, int)}
     if len(fixed) > 1:
@@ -174,8 +198,13 @@ def batches(dataset: Dataset, batch_size: int, fixed_batch: int | None = None) -
     """The samples in order, `batch_size` at a time, and what is left over as a smaller last batch.
 
     A model whose first dimension is fixed gets exactly `fixed_batch` rows every time: the last batch is filled up by
-    repeating its own rows. Raises SettingsError for a size below 1.
+    repeating its own rows. Whole runs come one by one. Raises SettingsError for a size below 1.
     """
+    if dataset.whole:
+        for k in range(dataset.size):
+            feeds = dataset.run(k)
+            yield Batch(feeds, next((len(a) for a in feeds.values() if a.ndim), 1))
+        return
     rows = batch_size if fixed_batch is None else fixed_batch
     if rows < 1:
         raise SettingsError(f"the batch size must be at least 1, not {rows}")

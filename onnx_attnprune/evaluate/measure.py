@@ -122,7 +122,7 @@ def measure(
 def _evaluate(session: Session, given: Given, setup: Setup) -> Figures:
     assert given.data is not None
     data = given.data.in_float32() if setup.in_float32 else given.data
-    return evaluate(session, data, BATCH, fixed_batch(given.specs), given.metric)
+    return evaluate(session, data, BATCH, fixed_batch(given.specs, data), given.metric)
 
 
 def _drift(before: Session, after: Session, given: Given, setup: Setup) -> Drift:
@@ -132,7 +132,9 @@ def _drift(before: Session, after: Session, given: Given, setup: Setup) -> Drift
             feeds = {name: in_float32_too(array) for name, array in feeds.items()}
         return drift_at(before, after, feeds, f"random inputs ({shapes_text(given.shapes)})")
     data = given.samples.part(slice(None, BATCH))
-    return drift_on(before, after, data.in_float32() if setup.in_float32 else data, BATCH, fixed_batch(given.specs))
+    return drift_on(
+        before, after, data.in_float32() if setup.in_float32 else data, BATCH, fixed_batch(given.specs, data)
+    )
 
 
 def _speed(before: Session, after: Session, given: Given, setup: Setup) -> Speed:

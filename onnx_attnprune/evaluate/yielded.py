@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from onnx_attnprune.errors import DataError
 from onnx_attnprune.evaluate.callables import name_of, raising_told
 from onnx_attnprune.evaluate.data import Array, Dataset, gathered
 from onnx_attnprune.evaluate.feeds import InputSpec
+from onnx_attnprune.evaluate.runs import are_runs
 
 
 def load_yielded(
@@ -18,8 +19,9 @@ def load_yielded(
 ) -> Dataset:
     """The samples that a function yields when it is called without arguments, gathered into arrays.
 
-    It yields feeds, a dict of input name to an array whose first axis counts samples; with `labelled` pairs (feeds,
-    labels), and without it pairs may come too. most: stop asking after so many samples (None: take all that come).
+    It yields feeds, a dict of input name to an array whose first axis counts samples, or, for a model whose inputs
+    don't all count samples, what one run takes; with `labelled` pairs (feeds, labels), and without it pairs may come
+    too. most: stop asking after so many samples (None: take all that come).
     Raises DataError, in one line that names the function, for anything that does not fit.
     """
     name = name or name_of(function)
@@ -28,8 +30,10 @@ def load_yielded(
     size = 0
     for number, item in enumerate(_items(function, name), 1):
         told = f"{name}: item {number}"
-        feeds, label = _split(item, labelled, told)
-        count = _check(feeds, label, specs, told)
+        feeds, label = _split(item, labelled, told, {s.name for s in specs if s.shape == ()})
+        if {s.name for s in specs} == set(feeds) and are_runs(feeds, specs):  # the item is what one run takes
+            feeds = {key: array[None] for key, array in feeds.items()}
+        count = gathered(feeds, label, specs, told).size
         parts.append(feeds)
         if label is not None:
             labels.append(label)
@@ -60,8 +64,8 @@ def _items(function: Callable[..., Any], name: str) -> Iterator[Any]:
         yield item
 
 
-def _split(item: Any, labelled: bool, told: str) -> tuple[dict[str, Array], Array | None]:
-    """The feeds and, where they are wanted, the labels of one item."""
+def _split(item: Any, labelled: bool, told: str, single: Collection[str]) -> tuple[dict[str, Array], Array | None]:
+    """The feeds and, where they are wanted, the labels of one item. single: names of inputs that are one number."""
     pair = isinstance(item, (tuple, list)) and len(item) == 2
     if labelled and not pair:
         raise DataError(f"{told} is {_kind(item)}; evaluation needs pairs (feeds, labels)")
@@ -69,26 +73,21 @@ def _split(item: Any, labelled: bool, told: str) -> tuple[dict[str, Array], Arra
     if not isinstance(feeds, Mapping):
         raise DataError(f"{told}: the feeds are {_kind(feeds)}, and not a dict of input name to array")
     return (
-        {str(key): _array(value, f"{told}: array {key}") for key, value in feeds.items()},
+        {str(key): _array(value, f"{told}: array {key}", str(key) in single) for key, value in feeds.items()},
         _array(item[1], f"{told}: labels") if labelled else None,
     )
 
 
-def _array(value: Any, told: str) -> Array:
+def _array(value: Any, told: str, single: bool = False) -> Array:
     try:
         array = np.asarray(value)
     except Exception as error:  # a tensor on a GPU, say, whose library raises what it likes
         raise DataError(f"{told} is no array: {error}") from error
     if array.dtype == object:
         raise DataError(f"{told} is no array of numbers but {_kind(value)}")
-    if array.ndim == 0:
+    if array.ndim == 0 and not single:
         raise DataError(f"{told} is a single number; its first axis must count the samples")
     return array
-
-
-def _check(feeds: Mapping[str, Array], labels: Array | None, specs: Sequence[InputSpec], told: str) -> int:
-    """How many samples an item holds, after the look that `gathered` takes at each."""
-    return gathered(feeds, labels, specs, told).size
 
 
 def _joined(parts: Sequence[Array], told: str) -> Array:

@@ -93,7 +93,7 @@ def _shapes(specs: tuple[InputSpec, ...], asked: Mapping[str, Shape], data: Data
     for spec in specs:
         if data is not None and spec.name not in given and spec.shape:
             first = spec.shape[0] if isinstance(spec.shape[0], int) else 1
-            given[spec.name] = (first, *data.feeds[spec.name].shape[1:])
+            given[spec.name] = data.shape(spec.name, first)
     return single_shapes(specs, given)
 
 

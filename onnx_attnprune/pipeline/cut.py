@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from onnx_attnprune import surgery
 from onnx_attnprune.errors import FeedError
-from onnx_attnprune.evaluate.data import rows
 from onnx_attnprune.evaluate.feeds import random_feeds, shapes_text
 from onnx_attnprune.evaluate.selfcheck import SelfCheck, check_equivalence, check_structure
 from onnx_attnprune.graph import ModelProto, float_type, index_limits
@@ -56,5 +55,5 @@ def _check_feeds(source: Source, work: Work) -> tuple[Mapping[str, NDArray[Any]]
     if given is None:
         feeds = random_feeds(source.specs, shapes, 0, index_limits(work.analysis.graph))
         return feeds, f"random inputs ({shapes_text(shapes)})"
-    taken = {name: rows(array, shapes[name][0]) for name, array in given.feeds.items()}
+    taken = given.first(shapes)
     return taken, f"given samples ({shapes_text({name: array.shape for name, array in taken.items()})})"

@@ -81,7 +81,7 @@ def judge(
             return Session(given, provider=request.provider, threads=request.threads)
 
     with clock.stage("run"):
-        before, rows = session(source.model), fixed_batch(source.specs)
+        before, rows = session(source.model), fixed_batch(source.specs, data)
         feeds = _feeds(source, data, rows, coarse)
         before.run(feeds)  # an original that does not run is an error, and no finding
         try:

@@ -20,6 +20,9 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
     """Samples for a model that was analysed at `shapes`, of which `sample` are those of a single one."""
     whole_batch = set(source.free) == {s.name for s in source.specs}
     single = next(iter(sample.values()), (1,))
+    if source.calibration is not None and source.calibration.whole:
+        runs = tuple(source.calibration.run(k) for k in range(min(source.calibration.size, SAMPLES)))
+        return Calibration(runs, f"{len(runs)} runs of {source.calibration.name}", False)
     if source.calibration is not None:
         feeds = {n: np.asarray(a[:SAMPLES]) for n, a in source.calibration.feeds.items()}
         return in_batches(feeds, BATCH if whole_batch else single[0], source.calibration.name)

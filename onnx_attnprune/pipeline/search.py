@@ -165,6 +165,8 @@ def _apart(request: Request, source: Source) -> tuple[Source, Dataset]:
     given = source.calibration
     if given is None or given.size < 2:
         raise SettingsError(f"{told(request.calibration)}: --max-drop needs two samples or more without --eval")
+    if given.whole:
+        raise SettingsError(f"{told(request.calibration)}: --max-drop needs --eval where samples are whole runs")
     fitted = min(SAMPLES, math.ceil(given.size * 3 / 4), given.size - 1)
     return replace(source, calibration=given.part(slice(None, fitted))), given.part(slice(fitted, None))
 
@@ -174,7 +176,7 @@ def _judge(request: Request, source: Source, samples: Dataset, folder: Path) -> 
     coarse = float_type(source.model) == "bfloat16"  # which ONNX Runtime has no kernels for on the CPU
     if coarse:
         samples = samples.in_float32()
-    rows = fixed_batch(source.specs)
+    rows = fixed_batch(source.specs, samples)
 
     def session(model: ModelProto) -> Session:
         with loadable(as_float32(model) if coarse else model, folder) as given:

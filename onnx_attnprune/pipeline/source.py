@@ -71,7 +71,7 @@ def _shapes(specs: tuple[InputSpec, ...], request: Request, data: Dataset | None
     for spec in specs:
         if data is not None and spec.name not in asked:
             batch = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else 2
-            asked[spec.name] = (batch, *data.feeds[spec.name].shape[1:])
+            asked[spec.name] = data.shape(spec.name, batch)
     return concrete_shapes(specs, asked)
 
 

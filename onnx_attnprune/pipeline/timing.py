@@ -10,7 +10,6 @@ import numpy as np
 
 from onnx_attnprune import surgery
 from onnx_attnprune.errors import PromiseError
-from onnx_attnprune.evaluate.data import rows
 from onnx_attnprune.evaluate.feeds import random_feeds
 from onnx_attnprune.evaluate.latency import Array, measure_pair
 from onnx_attnprune.evaluate.layers import node_seconds
@@ -159,4 +158,4 @@ def _feeds(budgets: Budgets) -> Mapping[str, Array]:
     source, given = budgets.source, budgets.source.data or budgets.source.calibration
     if given is None:
         return random_feeds(source.specs, budgets.sample, 1, index_limits(budgets.analysis.graph))
-    return {name: rows(array, budgets.sample[name][0]) for name, array in given.feeds.items()}
+    return given.first(budgets.sample)

@@ -106,6 +106,12 @@ def _source(analysis: Analysis, node: Node, linear: Linear) -> str:
     return maker.inputs[0] if linear.zeros is not None and maker is not None and maker.op == DYNAMIC else name
 
 
+def main_names(analysis: Analysis) -> frozenset[str]:
+    """The tensors of the main graph, which alone can be looked at while it runs."""
+    graph = analysis.graph.model.graph
+    return frozenset({v.name for v in graph.input} | {o for node in graph.node for o in node.output})
+
+
 def others_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Iterator[str]:
     """A note on each other node whose weight loses input channels: no repair knows its operator."""
     known = {c.node.index for c in consumers_of(analysis, alive)}

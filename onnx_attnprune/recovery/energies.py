@@ -19,7 +19,7 @@ from onnx_attnprune.axes import BoolArray, leaves
 from onnx_attnprune.graph import with_outputs
 from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.calibration import Calibration
-from onnx_attnprune.recovery.consumers import Consumer, Operands, consumers_of, results_of
+from onnx_attnprune.recovery.consumers import Consumer, Operands, consumers_of, main_names, results_of
 from onnx_attnprune.recovery.least_squares import WAVE_BYTES
 from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.recovery.readings import probed
@@ -72,7 +72,8 @@ def seen_of(
 
     Raises ModelError where the network does not run on the samples.
     """
-    consumers = [c for c in consumers_of(analysis, probed(groups, alive)) if wanted(c)]
+    main = main_names(analysis) | {t.name for t in analysis.graph.model.graph.initializer}
+    consumers = [c for c in consumers_of(analysis, probed(groups, alive)) if wanted(c) and c.source in main]
     by_var, operands, constants = {g.var.id: g for g in groups}, Operands(analysis), Constants(analysis)
     variances = _variances(analysis, consumers, calibration)
     found: dict[int, list[Seen]] = {}

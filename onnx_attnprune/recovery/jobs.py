@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis
-from onnx_attnprune.recovery.consumers import Consumer, consumers_of, others_of
+from onnx_attnprune.recovery.consumers import Consumer, consumers_of, main_names, others_of
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.recovery.rows import View, view_of
@@ -37,7 +37,7 @@ class Job:
 def jobs_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[list[Job], list[str]]:
     """The consumers that can be refitted, and a note for each node that can't."""
     constants, jobs, notes = Constants(analysis), [], []
-    main = _main_names(analysis)
+    main = main_names(analysis)
     for consumer in consumers_of(analysis, alive):
         found = _job(consumer, constants, analysis, main)
         if isinstance(found, Job):
@@ -69,12 +69,6 @@ def _read(constants: Constants, consumer: Consumer) -> Array:
     found = multiplier(constants, consumer)
     assert found is not None  # it was there when the job was made
     return found
-
-
-def _main_names(analysis: Analysis) -> frozenset[str]:
-    """The tensors of the main graph, which alone can be looked at while it runs."""
-    graph = analysis.graph.model.graph
-    return frozenset({v.name for v in graph.input} | {o for node in graph.node for o in node.output})
 
 
 def kept_columns(consumer: Consumer, view: View) -> BoolArray:
