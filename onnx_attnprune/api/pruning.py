@@ -72,6 +72,7 @@ def prune(
     shape: Mapping[str, Sequence[int]] | None = None,
     provider: str = "cpu",
     latency_seconds: float = 1.0,
+    bench: str | Sequence[str] = (),
     threads: int = 0,
     report: PathLike | Sequence[PathLike] = (),
     tell: Callable[[str], None] = lambda _: None,
@@ -136,6 +137,7 @@ def prune_request(model: Path, output: Path | None, command: str, **keywords: An
         from_plan=path_or_none(given["from_plan"]),
         reports=paths(given["report"]),
         command=command,
+        bench=(given["bench"],) if isinstance(given["bench"], str) else tuple(given["bench"]),
         **{k: given[k] for k in ("round_to", "provider", "recover", "memory", "preprocess", "metric", "latency_seconds",
                                  "threads")},
     )  # fmt: skip  # a list of names

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from onnx_attnprune.cli.dataoptions import CALIBRATE, EVAL, METRIC, PREPROCESS
-from onnx_attnprune.cli.types import Multiple, Number, Pair, Sizes
+from onnx_attnprune.cli.types import Listed, Multiple, Number, Pair, Sizes
 from onnx_attnprune.errors import SettingsError
 
 # The names of registries, written out so that --help need not import them; a test holds them equal.
@@ -164,7 +164,8 @@ _DECORATORS = (
     click.option(
         "--deploy",
         type=click.Choice(DEPLOYS),
-        help="Keep to what this execution provider takes: equal parts where a Split has them, and its multiples.",
+        help="Keep to what this execution provider takes: equal parts where a Split has them, and its multiples; the "
+        "report tells what it takes of both models.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="For the random criterion."),
     click.option("--plan", type=FILE, metavar="F.json", help="Write the plan: what is removed where."),
@@ -206,6 +207,14 @@ _DECORATORS = (
         show_default=True,
         metavar="S",
         help="Run each model for so long to measure its latency; 0: don't measure.",
+    ),
+    click.option(
+        "--bench",
+        type=Listed(click.Choice(PROVIDERS)),
+        default=(),
+        metavar="P[,P...]",
+        help="Measure both models in turns on these execution providers, --latency-seconds each, as bench does: for "
+        "the report.",
     ),
     click.option(
         "--threads",

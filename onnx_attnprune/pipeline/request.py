@@ -26,9 +26,10 @@ class Request:
 
     output: None for a dry run. round_to: a number, or None for what the provider's kernels like. latency_seconds: for
     how long each model is run to measure its latency (0: not at all). threads: of ONNX Runtime for measuring (0: its
-    choice). evaluation, calibration: see `evaluate.loading`; preprocess: of images in a folder. metric:
-    `module:function` or a function (outputs, labels) that says how good outputs are; None: as the labels ask for.
-    reports: where to write the report, each in the form that its ending names (see REPORTS).
+    choice). bench: providers to measure both models on, in turns. evaluation, calibration: see `evaluate.loading`;
+    preprocess: of images in a folder. metric: `module:function` or a function (outputs, labels) that says how good
+    outputs are; None: as the labels ask for. reports: where to write the report, each in the form that its ending names
+    (see REPORTS).
     memory: bytes that the repair may take for what it gathers, beside the models.
     """
 
@@ -49,11 +50,16 @@ class Request:
     reports: tuple[Path, ...] = ()
     latency_seconds: float = 1.0
     threads: int = 0
+    bench: tuple[str, ...] = ()
     command: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.latency_seconds < float("inf"):
             raise SettingsError(f"--latency-seconds {self.latency_seconds:g}: must be 0 or a number of seconds")
+        if len(set(self.bench)) < len(self.bench):
+            raise SettingsError(f"--bench {','.join(self.bench)}: names one twice")
+        if self.bench and not self.latency_seconds:
+            raise SettingsError("--bench has to measure: it can't be had with --latency-seconds 0")
         if self.metric is not None and self.evaluation is None:
             raise SettingsError("--metric judges outputs by the labels of --eval, which is not given")
         if self.memory < LEAST_MEMORY:

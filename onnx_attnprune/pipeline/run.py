@@ -13,6 +13,7 @@ from onnx_attnprune.graph import ModelProto, as_float32, index_limits, parameter
 from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
 from onnx_attnprune.pipeline.cut import check_shapes, cut
 from onnx_attnprune.pipeline.memory import peak_memory
+from onnx_attnprune.pipeline.proof import bench_rows, phone_of, speed_on
 from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.samples import unlabelled
@@ -56,13 +57,14 @@ def prune_file(request: Request, tell: Tell = lambda _: None) -> Report:
     check_reports(request.reports)
     data = (path_of(request.evaluation), path_of(request.calibration))
     check_outputs(paths, [p for p in (request.model, request.from_plan, *data) if p is not None])
-    resolve_provider(request.provider)
+    for provider in (request.provider, *request.bench):
+        resolve_provider(provider)
     clock = Clock(tell)
     with Outputs() as outputs:
         if request.output is None:
             report = _dry(request, clock, outputs)
         else:
-            report = _measured(_written(request, request.output, clock, outputs), clock)
+            report = _measured(_written(request, request.output, clock, outputs), request, clock)
         report = replace(report, stages=tuple(clock.stages))
         report = replace(report, warnings=advice(report))
         for path in request.reports:
@@ -81,6 +83,8 @@ def _dry(request: Request, clock: Clock, outputs: Outputs) -> Report:
     report = _begin(request, work)
     if request.evaluation is not None:
         report = replace(report, notes=(*report.notes, "a dry run measures no accuracy"))
+    if request.bench:
+        report = replace(report, notes=(*report.notes, "a dry run measures no latency"))
     return report
 
 
@@ -121,7 +125,8 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         source.specs, check_shapes(work), work.sample, index_limits(work.analysis.graph), source.data,
         source.metric, samples,
     )  # fmt: skip  # two lines
-    setup = Setup(request.provider, request.threads, request.latency_seconds, check.in_float32)
+    benched = request.provider in request.bench and not check.in_float32
+    setup = Setup(request.provider, request.threads, 0 if benched else request.latency_seconds, check.in_float32)
     unrepaired = None
     if source.data is not None and request.recover != "none":
         with clock.stage("accuracy"):
@@ -182,14 +187,19 @@ def _as_float32(original: ModelProto, result: ModelProto, folder: Path) -> tuple
     return inner / "original.onnx", inner / "result.onnx"
 
 
-def _measured(written: _Written, clock: Clock) -> Report:
-    found = measure(written.original, written.result, written.unrepaired, written.given, written.setup, clock.stage)
-    report = written.report
-    hold_latency(report.timing, found.speed)
+def _measured(written: _Written, request: Request, clock: Clock) -> Report:
+    files, given, report = (written.original, written.result), written.given, written.report
+    found = measure(*files, written.unrepaired, given, written.setup, clock.stage)
+    rows = () if written.setup.in_float32 else bench_rows(request, files, given, clock)
+    speed = found.speed or speed_on(rows, request.provider)
+    hold_latency(report.timing, speed)
+    phone, notes = phone_of(report.settings.get("deploy"), request, files, given, clock)
     return replace(
         report,
         accuracy=found.accuracy,
         drift=found.drift,
-        speed=found.speed,
-        notes=(*found.notes, *report.notes),
+        speed=speed,
+        bench=rows,
+        phone=phone,
+        notes=(*found.notes, *notes, *report.notes),
     )

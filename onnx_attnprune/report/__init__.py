@@ -10,6 +10,7 @@ from onnx_attnprune.report.model import (
     GroupRow,
     Histogram,
     KeptRow,
+    Phone,
     Repair,
     Report,
     Search,
@@ -22,7 +23,7 @@ from onnx_attnprune.report.progress import Progress
 from onnx_attnprune.report.terminal import render
 
 __all__ = [
-    "REPORTS", "Change", "GroupRow", "Histogram", "KeptRow", "Outputs", "Progress", "Repair", "Report", "Search",
-    "Stage", "TimedTrial", "Timing", "Trial", "advice", "begin", "check_outputs", "check_reports", "lost",
+    "REPORTS", "Change", "GroupRow", "Histogram", "KeptRow", "Outputs", "Phone", "Progress", "Repair", "Report",
+    "Search", "Stage", "TimedTrial", "Timing", "Trial", "advice", "begin", "check_outputs", "check_reports", "lost",
     "parameter_types", "render", "report_text", "to_json", "versions", "write_text",
 ]  # fmt: skip  # one list

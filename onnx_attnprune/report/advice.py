@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onnx_attnprune.evaluate.classification import Classification
+from onnx_attnprune.report.latencies import latencies
 from onnx_attnprune.report.model import Report
 from onnx_attnprune.scoring import SAMPLED
 
@@ -17,7 +18,7 @@ NOISY = 0.5  # spread of the latency, as a share of the median
 
 def advice(report: Report) -> tuple[str, ...]:
     """One line for each thing that is likely not what the user wants, with what to do."""
-    return (*_speed(report), *_accuracy(report), *_drift(report))
+    return (*_speed(report), *_elsewhere(report), *_accuracy(report), *_drift(report))
 
 
 def _speed(report: Report) -> Iterator[str]:
@@ -30,6 +31,19 @@ def _speed(report: Report) -> Iterator[str]:
         yield f"the pruned model is {1 / speed.speedup:.2f}x slower than the original: {how}"
     elif noisy:
         yield "the latencies varied by more than half: measure on a quiet machine, or longer (--latency-seconds 10)"
+
+
+def _elsewhere(report: Report) -> Iterator[str]:
+    """What --bench found on providers other than the one that counts were rounded for."""
+    here = None if report.speed is None else report.speed.provider
+    for found in latencies(report):
+        if found.reason:
+            yield f"not measured on {found.provider}: {found.reason}"
+        elif found.provider != here and found.speedup is not None and found.speedup < SLOWER:
+            yield (
+                f"the pruned model is {1 / found.speedup:.2f}x slower than the original on {found.provider}: prune "
+                f"for it with --provider {found.provider}"
+            )
 
 
 def _faster(report: Report) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from onnx_attnprune.deploy.usability import Usability
+from onnx_attnprune.evaluate.bench import Row
 from onnx_attnprune.evaluate.drift import Drift
 from onnx_attnprune.evaluate.measure import Accuracy, Speed
 from onnx_attnprune.evaluate.selfcheck import SelfCheck
@@ -139,6 +141,15 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Phone:
+    """What NNAPI would take of the original and of the pruned model, and what is another matter after pruning."""
+
+    before: Usability
+    after: Usability
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """Seconds of wall time that a stage of the run took."""
 
@@ -152,6 +163,7 @@ class Report:
 
     Sizes in bytes, external files of weights included; MACs per run at `shapes` (one sample, where the batch is free).
     `output`, `size`, `self_check` and all that needs a run of the models are None for a dry run.
+    bench: the original and the pruned model on each provider of --bench, two rows each; `speed` is that on --provider.
     notes: what a user should know; warnings: what asks for an action. sha256: of the model's file ("": not hashed).
     """
 
@@ -178,6 +190,8 @@ class Report:
     search: Search | None = None
     timing: Timing | None = None
     sha256: str = ""
+    bench: tuple[Row, ...] = ()
+    phone: Phone | None = None
 
     @property
     def seconds(self) -> float:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from onnx_attnprune.evaluate.drift import Drift
 from onnx_attnprune.evaluate.equivalence import Difference
 from onnx_attnprune.evaluate.latency import Latency
-from onnx_attnprune.evaluate.measure import Speed
 from onnx_attnprune.report.figures import Figure, accuracy_figures
-from onnx_attnprune.report.model import Change, Repair, Report, Search, Timing
+from onnx_attnprune.report.latencies import OnProvider, Timed, latencies
+from onnx_attnprune.report.model import Change, Phone, Repair, Report, Search, Timing
 
 FEWEST_FOR_AGREEMENT = 16  # rows; of fewer a share says nothing
 NOISY = 0.5
@@ -23,8 +23,8 @@ def results(report: Report) -> Iterator[Figure]:
     yield counted(f"MACs{shape_text(list(report.shapes.values()))}", report.macs)
     if report.size is not None:
         yield counted("bytes", report.size)
-    if report.speed is not None:
-        yield _latency(report.speed)
+    for found in latencies(report):
+        yield _latency(found)
     if report.accuracy is not None:
         accuracy = report.accuracy
         yield from accuracy_figures(accuracy.before, accuracy.after, accuracy.unrepaired)
@@ -41,10 +41,18 @@ def shape_text(shapes: Sequence[tuple[int, ...]]) -> str:
     return f" ({'x'.join(map(str, shapes[0]))})" if len(shapes) == 1 else ""
 
 
-def _latency(speed: Speed) -> Figure:
-    change = f"{speed.speedup:.2f}x faster" if speed.speedup >= 1 else f"{1 / speed.speedup:.2f}x slower"
-    before, after = milliseconds(speed.before), milliseconds(speed.after)
-    return Figure(f"latency, {speed.provider}", before, after, change, speed.speedup >= 1)
+def _latency(found: OnProvider) -> Figure:
+    name = f"latency, {found.provider}"
+    before, after = _timed(found.before), _timed(found.after)
+    factor = found.speedup
+    if factor is None:
+        return Figure(name, before, after, "", None)
+    change = f"{factor:.2f}x faster" if factor >= 1 else f"{1 / factor:.2f}x slower"
+    return Figure(name, before, after, change, factor >= 1)
+
+
+def _timed(found: Timed) -> str:
+    return found.said if found.latency is None else milliseconds(found.latency)
 
 
 def milliseconds(latency: Latency) -> str:
@@ -72,6 +80,19 @@ def timed_verdict(timing: Timing, k: int) -> str:
 
 
 # ---------------------------------------------------------------- sentences
+def phone_text(phone: Phone) -> str:
+    """What NNAPI takes of both models, in a line."""
+    one, two = (usable.partitions for usable in (phone.before, phone.after))
+    text = f"NNAPI takes {two.supported} of {two.nodes} nodes in {_parts(len(two.sizes))}"
+    if (one.supported, one.nodes, len(one.sizes)) != (two.supported, two.nodes, len(two.sizes)):
+        text += f" (of the original {one.supported} of {one.nodes} in {_parts(len(one.sizes))})"
+    return f"{text}; {'; '.join(phone.changes) or 'pruning changed nothing that it minds'}"
+
+
+def _parts(count: int) -> str:
+    return f"{count} {'part' if count == 1 else 'parts'}"
+
+
 def repair_text(repair: Repair) -> str:
     """What a repair did, in a line."""
     text = f"{repair.method}, {repair.compensated} of {repair.consumers} consumers of removed channels"

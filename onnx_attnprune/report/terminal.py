@@ -12,7 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from onnx_attnprune.report.model import Report, Search, Timing
-from onnx_attnprune.report.results import drift_text, repair_text, results, stage_seconds, timed_verdict, verdict
+from onnx_attnprune.report.results import (
+    drift_text,
+    phone_text,
+    repair_text,
+    results,
+    stage_seconds,
+    timed_verdict,
+    verdict,
+)
 
 MOST_GROUPS, MOST_REASONS, MOST_NOTES = 12, 6, 4
 
@@ -45,6 +53,8 @@ def _parts(report: Report, width: int) -> Iterator[RenderableType]:
         yield line("drift", drift_text(report.drift))
     if report.repair is not None and report.repair.method != "none":
         yield line("repair", repair_text(report.repair))
+    if report.phone is not None:
+        yield line("phone", phone_text(report.phone))
     yield line("time", _time(report))
     for note in report.notes[:MOST_NOTES]:
         yield line("note", note)

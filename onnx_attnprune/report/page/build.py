@@ -6,15 +6,18 @@ from dataclasses import dataclass
 
 from onnx_attnprune import __version__
 from onnx_attnprune.report.figures import Figure, accuracy_figures
+from onnx_attnprune.report.latencies import latencies
 from onnx_attnprune.report.model import GroupRow, Report, Search, Timing
 from onnx_attnprune.report.page.chart import Chart, Point, Scatter, histogram, scatter
+from onnx_attnprune.report.page.latency import section
 from onnx_attnprune.report.page.orders import Order, orders
 from onnx_attnprune.report.page.template import render
 from onnx_attnprune.report.results import results, stage_seconds, timed_verdict, verdict
+from onnx_attnprune.report.usability import VERDICTS
 
 MOST_HISTOGRAMS = 60  # of the largest groups; the table has the cut of all
-VERDICTS = {"taken": "var(--good)", "": "var(--kept)", "too much": "var(--gone)", "not confirmed": "var(--gone)",
-            "too slow": "var(--gone)"}  # fmt: skip  # colours of what a search makes of a trial
+MADE_OF_TRIALS = {"taken": "var(--good)", "": "var(--kept)", "too much": "var(--gone)", "not confirmed": "var(--gone)",
+                  "too slow": "var(--gone)"}  # fmt: skip  # colours of what a search makes of a trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,15 @@ def page(report: Report) -> str:
         unscored=sum(row.scores is None for row in report.groups),
         search=None if report.search is None else _search(report.search),
         timing=None if report.timing is None else _timing(report.timing),
+        latency=section(latencies(report)),
+        suits=VERDICTS,
     )
 
 
 def _cards(report: Report) -> list[Figure]:
     """What a reader looks for first: the costs that went down, the time, and what was lost."""
-    found = [f for f in results(report) if f.name.startswith(("MACs", "parameters", "bytes", "latency"))]
+    costs = ("MACs", "parameters", "bytes", "latency")
+    found = [f for f in results(report) if f.change and f.name.startswith(costs)]
     if report.accuracy is not None:
         return [*found, next(accuracy_figures(report.accuracy.before, report.accuracy.after))]
     if report.drift is not None and report.drift.outputs:
@@ -91,7 +97,7 @@ def _search(search: Search) -> Searched:
         f"limit of {search.limit:.2%}. Choice {search.chosen + 1} is taken: {taken.macs:.1%} of the MACs, a drop of "
         f"{taken.drop:+.2%}."
     )
-    return Searched(scatter(Scatter("MACs left", "drop", points, VERDICTS, level=search.limit), alt), said)
+    return Searched(scatter(Scatter("MACs left", "drop", points, MADE_OF_TRIALS, level=search.limit), alt), said)
 
 
 def _timing(timing: Timing) -> Searched:
@@ -103,4 +109,6 @@ def _timing(timing: Timing) -> Searched:
         f"the line is the limit of {timing.limit:.1%}. Choice {timing.chosen + 1} is taken: {taken.macs:.1%} of the "
         f"MACs, {taken.latency:.1%} of the latency."
     )
-    return Searched(scatter(Scatter("MACs left", "latency left", points, VERDICTS, level=timing.limit), alt), said)
+    return Searched(
+        scatter(Scatter("MACs left", "latency left", points, MADE_OF_TRIALS, level=timing.limit), alt), said
+    )

@@ -93,6 +93,48 @@ def scatter(given: Scatter, alt: str) -> Chart:
     return Chart(_draw({"data": {"values": points}, "height": 210, "layer": layers}), alt)
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One horizontal bar: in the group `group`, of the kind that decides its colour, with what stands at its end."""
+
+    group: str
+    kind: str
+    value: float
+    label: str
+
+
+def bars(given: Sequence[Bar], kinds: dict[str, str], title: str, alt: str) -> Chart:
+    """Bars from zero on, those of a group together; kinds: their colours, in the order within a group."""
+    groups, names = list(dict.fromkeys(bar.group for bar in given)), list(kinds)
+    y = {"field": "group", "type": "nominal", "title": None, "sort": groups,
+         "scale": {"paddingInner": 0.3}, "axis": {"ticks": False, "domain": False}}  # fmt: skip  # one object
+    offset = {"field": "kind", "type": "nominal", "sort": names, "scale": {"domain": names, "paddingInner": 0.12}}
+    # Room to the right of the longest bar for its label.
+    x = {"field": "value", "type": "quantitative", "title": title, "axis": {"tickCount": 4},
+         "scale": {"domainMin": 0, "domainMax": 1.25 * max(bar.value for bar in given)}}  # fmt: skip  # one object
+    colour = {
+        "field": "kind",
+        "type": "nominal",
+        "legend": None,
+        "scale": {"domain": names, "range": [*kinds.values()]},
+    }
+    layers: list[Spec] = [
+        {"mark": {"type": "bar"}, "encoding": {"color": colour}},
+        {"mark": {"type": "text", "align": "left", "dx": 4, "fontSize": 12, "color": "var(--ink)"},
+         "encoding": {"text": {"field": "label", "type": "nominal"}}},
+    ]  # fmt: skip  # one layer a topic
+    values = [{"group": b.group, "kind": b.kind, "value": b.value, "label": b.label} for b in given]
+    # The names of groups may be wider in the reader's font than in the one that they are measured with here.
+    padding = {"left": 16, "top": 4, "right": 4, "bottom": 4}
+    spec = {
+        "data": {"values": values},
+        "height": {"step": 20},
+        "padding": padding,
+        "encoding": {"x": x, "y": y, "yOffset": offset},
+    }
+    return Chart(_draw({**spec, "layer": layers}), alt)
+
+
 def histogram(kept: Sequence[int], removed: Sequence[int], cut: float | None, alt: str) -> Chart:
     """How many channels score what on the scale of 0 to 1, those that go and those that stay, and the line between."""
     vega = copy.deepcopy(_histogram())

@@ -25,6 +25,7 @@ from onnx_attnprune.report import (
 )
 from onnx_attnprune.report.page import build, extras, page
 from tests.report.page.reading import Document, faults
+from tests.report.test_latencies import ROWS, SPLIT, TOOK_NONE, WORSE
 from tests.report.test_terminal import REPORT, difference
 
 BINS = Histogram((0, 1, 4, 7), (3, 5, 1, 0), 0.375, 2)
@@ -34,7 +35,7 @@ SEARCH = Search(
 )  # fmt: skip  # one line a topic
 TIMING = Timing(0.5, "cpu", (TimedTrial(0.6, 0.7, 0.55), TimedTrial(0.4, 0.5, 0.48, 0.47)), 1)
 FULL = replace(
-    REPORT, search=SEARCH, timing=TIMING, sha256="ab" * 32, versions={"onnx": "9.8.7"},
+    REPORT, search=SEARCH, timing=TIMING, bench=ROWS, phone=WORSE, sha256="ab" * 32, versions={"onnx": "9.8.7"},
     notes=("a note",), warnings=("a warning",),
     settings={"criterion": "l2", "ratio": None, "layer_ratios": (("a.*", 0.5),), "shapes": {"x": [1, 3]}},
     groups=(*(replace(g, scores=BINS) for g in REPORT.groups), *(GroupRow(f"g{k}", 10 + k, 5 + k, 1) for k in range(9)),
@@ -64,7 +65,12 @@ def test_it_has_every_part_and_no_fault() -> None:
         "12 channel groups, 424 of 608 channels kept.",
         "Search: top-1 may drop by 1.00 points",
         "Search: at most 50.0% of the latency on cpu",
-        "fed with x 1x3x224x224. The median round is 2.00 times as fast.",
+        "fed with x 1x3x224x224. In the median round the pruned model is 2.00 times as fast on cpu, 2.00 times as "
+        "fast on openvino.",
+        f"Not measured on xnnpack: fell back: {TOOK_NONE} openvino leaves operators of the pruned model to the CPU: "
+        "TopK",
+        "Changed 1 Split node more that NNAPI does not take",
+        "1 Split: its parts are not equal, for example halves",
         "on 64 samples of data.npz",
         "Method: mean. It could mend 12 of 16 consumers of removed channels.",
         "Seconds of each stage, 3.00 in all.",
@@ -84,7 +90,12 @@ def test_it_has_every_part_and_no_fault() -> None:
         "3|80.0%|85.0%|+0.0020|+0.0030|taken",
         "1|60.0%|70.0%|55.0%|-|too slow",
         "2|40.0%|50.0%|48.0%|47.0%|taken",
-        "pruned|7.1|7.1|7.1|±5%|100",
+        "latency, openvino|9.9 ms ±5%|4.95 ms ±5%|2.00x faster",
+        "cpu|pruned|7.1|7.1|7.1|±5%|100|51.2 ms|18.6 MB|40 of 40",
+        "openvino|original|9.9|9.9|9.9|±5%|100|51.2 ms|18.6 MB|39 of 40",
+        "xnnpack|pruned|fell back|-|-|-|-|44 ms|-|0 of 40",
+        "original|yes|40 of 40|1|15 of 16",
+        "pruned|measure it|39 of 40|2|15 of 16",
         "logits|0.9800|12.5|0.5|95.3%",
         "graph output|-|2|20|fc.weight axis 0",
         "accuracy|2.00",
@@ -117,6 +128,15 @@ def hostile(report: Report) -> Report:
         accuracy=replace(report.accuracy, data=HOSTILE),  # type: ignore[type-var]  # as above
         repair=replace(report.repair, method=HOSTILE, notes=(HOSTILE,)),  # type: ignore[type-var]  # as above
         stages=tuple(replace(s, name=HOSTILE) for s in report.stages),
+        # Only providers that are known are drawn: the first is left as it is, so that there is a drawing.
+        bench=tuple(
+            replace(row, provider=row.provider if k < 2 else HOSTILE, model=HOSTILE, reason=HOSTILE)
+            for k, row in enumerate(report.bench)
+        ),
+        phone=replace(
+            WORSE, after=replace(WORSE.after, obstacles=(replace(SPLIT, op=HOSTILE, why=HOSTILE, example=HOSTILE),)),
+            changes=(HOSTILE,),
+        ),
         search=replace(SEARCH, measure=HOSTILE), timing=replace(TIMING, provider=HOSTILE),
     )  # fmt: skip  # one line a topic
 
@@ -138,6 +158,19 @@ def test_a_name_that_is_no_text() -> None:
     assert "\\udcff" in page(replace(FULL, model="\udcff.onnx"))
 
 
+def test_a_run_on_one_provider() -> None:
+    text = page(replace(FULL, bench=()))
+    assert faults(text) == []
+    assert "cpu|pruned|7.1|7.1|7.1|±5%|100" in rows(text)
+    assert "peak memory" not in text
+
+
+def test_a_provider_that_fell_back_is_no_headline() -> None:
+    cards = page(FULL).split('<dl class="cards">')[1].split("</dl>")[0]
+    assert "latency, openvino" in cards
+    assert "xnnpack" not in cards
+
+
 def test_a_dry_run() -> None:
     dry = replace(
         FULL,
@@ -150,11 +183,13 @@ def test_a_dry_run() -> None:
         repair=None,
         search=None,
         timing=None,
+        bench=(),
+        phone=None,
     )
     text = page(dry)
     assert faults(text) == []
     assert "Dry run: no model was cut, checked or written." in Document(text).text
-    for part in ("latency", "top-1", "Drift", "Repair", "Search", " to out.onnx"):
+    for part in ("latency", "top-1", "NNAPI", "Drift", "Repair", "Search", " to out.onnx"):
         assert part not in Document(text).text
 
 
@@ -206,6 +241,10 @@ def test_a_large_model_stays_readable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_drawings_say_what_they_show() -> None:
     said = [a["aria-label"] for _, a in Document(page(FULL)).elements if a.get("role") == "img"]
+    assert said.pop() == (
+        "Median latency: original on cpu 14.2 ms; pruned on cpu 7.1 ms; original on openvino 9.9 ms; pruned on "
+        "openvino 4.95 ms"
+    )
     assert said[0] == (
         "Scores from 0 to 1: 2,160 channels stay, 912 go; those below 0.375 go; 2 went in an earlier stage and have no "
         "score"
