@@ -10,7 +10,17 @@ from onnx_attnprune.graph import index_limits
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.pipeline.request import Request
 from onnx_attnprune.pipeline.source import Shapes, Source
-from onnx_attnprune.recovery import Calibration, Inputs, in_batches, likely_range, procedural
+from onnx_attnprune.recovery import (
+    SHORTEST,
+    Calibration,
+    Inputs,
+    handed_on,
+    in_batches,
+    likely_range,
+    procedural,
+    states_of,
+    waveforms_of,
+)
 
 SAMPLES, FEWEST, BATCH = 256, 32, 16
 MACS = 500_000_000_000  # that procedural samples may cost: more than these 256 of a small network need not
@@ -31,8 +41,12 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
     batch = min(BATCH, samples) if whole_batch else 1
     shapes = with_batch(source.specs, source.shapes, source.free, batch) if whole_batch else sample
     limits = index_limits(analysis.graph)
-    inputs = Inputs(shapes, {s.name: s.dtype for s in source.specs}, limits, batch if whole_batch else 1)
-    return procedural(inputs, samples, likely_range(analysis, inputs))
+    states = states_of(analysis)
+    inputs = Inputs(
+        shapes, {s.name: s.dtype for s in source.specs}, limits, batch if whole_batch else 1,
+        frozenset(n for n in waveforms_of(analysis) if shapes[n][-1] >= SHORTEST), frozenset(states),
+    )  # fmt: skip  # in the order of the fields
+    return handed_on(analysis.graph.model, procedural(inputs, samples, likely_range(analysis, inputs)), states)
 
 
 def unlabelled(request: Request, source: Source) -> tuple[Dataset | None, tuple[str, ...]]:

@@ -10,11 +10,13 @@ from onnx_attnprune.recovery.ranges import likely_range
 from onnx_attnprune.recovery.reach import operand_sizes, within_reach
 from onnx_attnprune.recovery.registry import DEFAULT_MEMORY, RECOVERIES, Limits, Recovery, recover
 from onnx_attnprune.recovery.sampled import samples_of
+from onnx_attnprune.recovery.sounds import SHORTEST, waveforms_of
+from onnx_attnprune.recovery.states import handed_on, states_of
 
 __all__ = [
-    "DEFAULT_MEMORY", "RECOVERIES", "SHARES", "Calibration", "Curve", "Inputs", "Limits", "Probe", "Recovery",
-    "consumers_of", "curve_for", "guarded", "in_batches", "likely_range", "losses_of", "operand_sizes", "procedural",
-    "recover", "samples_of", "widest_cut", "within_reach",
+    "DEFAULT_MEMORY", "RECOVERIES", "SHARES", "SHORTEST", "Calibration", "Curve", "Inputs", "Limits", "Probe",
+    "Recovery", "consumers_of", "curve_for", "guarded", "handed_on", "in_batches", "likely_range", "losses_of",
+    "operand_sizes", "procedural", "recover", "samples_of", "states_of", "waveforms_of", "widest_cut", "within_reach",
 ]  # fmt: skip  # a list of names
 
 # Importing a file registers what it holds: methods, criteria that go by samples, what carries means through operators.

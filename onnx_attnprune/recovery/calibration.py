@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_attnprune.graph import ModelProto, as_float32, float_type
+from onnx_attnprune.recovery.sounds import RATE, is_rate, sounds
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -67,31 +69,46 @@ RANGES = (UNIT, SIGNED, WHITENED, BYTES)
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """The inputs of a model: the shape of each in one run (a batch of `batch` samples), its type, and for an integer
-    input how many rows the table has that it reads."""
+    input how many rows the table has that it reads. waves: inputs that are sound. states: inputs that are handed back,
+    which begin at zero."""
 
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, np.dtype[Any]]
     limits: Mapping[str, int]
     batch: int
+    waves: frozenset[str] = frozenset()
+    states: frozenset[str] = frozenset()
 
 
 def procedural(inputs: Inputs, samples: int, pixels: Range, seed: int = 0) -> Calibration:
     """Samples made without data: images of blurred noise, of 1/f noise and of rectangles, in the range `pixels`; 1/f
-    noise along time or features; random token ids, with masks that end at random places."""
+    noise along time or features; something like speech where an input is sound; random token ids, with masks that end
+    at random places."""
     rng = np.random.default_rng(seed)
     count = max(1, -(-samples // inputs.batch))
-    runs = tuple(_run(inputs, pixels, rng) for _ in range(count))
+    recordings = {name: sounds((count, *inputs.shapes[name]), rng) for name in sorted(inputs.waves)}
+    runs = tuple(
+        _run(inputs, pixels, rng) | {n: a[k].astype(inputs.dtypes[n]) for n, a in recordings.items()}
+        for k in range(count)
+    )
     images = any(len(shape) > 3 for shape in inputs.shapes.values())
     told = f"{count * inputs.batch} procedural samples" + (f", images in the range {pixels.name}" if images else "")
+    told += ", sound like speech at 16 kHz" if inputs.waves else ""
     return Calibration(runs, told, True)
 
 
-def _run(inputs: Inputs, pixels: Range, rng: np.random.Generator) -> Feeds:
+def _run(inputs: Inputs, pixels: Range, rng: np.random.Generator) -> dict[str, Array]:
     feeds: dict[str, Array] = {}
     lengths: dict[int, NDArray[np.float64]] = {}  # masks of one run end at the same places
     for name, shape in inputs.shapes.items():
         dtype, first = inputs.dtypes[name], shape[0] if shape else 1
-        if np.issubdtype(dtype, np.floating) or "float" in dtype.name:
+        if name in inputs.states:
+            feeds[name] = np.zeros(shape, dtype)
+        elif name in inputs.waves:
+            continue
+        elif is_rate(name) and math.prod(shape) == 1:
+            feeds[name] = np.full(shape, RATE, dtype)
+        elif np.issubdtype(dtype, np.floating) or "float" in dtype.name:
             feeds[name] = _floats(shape, pixels, rng).astype(dtype)
         elif dtype == np.bool_ or "mask" in name.lower():
             ends = lengths.setdefault(first, rng.random(first) * 0.75 + 0.25)
