@@ -58,7 +58,7 @@ SIGNALS: Mapping[int, str] = {
 # Of a tool that runs.
 RUNNING: Faults = (
     (r"(?i)(\w+) is not supported in this build", "the tools were built without {0} (build.sh --use_{1})"),
-    (r"\[options\.\.\.\]", "this version of the tools does not know the provider"),
+    (r"\[options\.\.\.\]", "this version of the tools does not know the provider, or is too old"),
     (r"(?i)bad_alloc|out of memory", "the phone's memory does not suffice"),
     (r"Unsupported model IR version|is under development|opset \d+ is", "the tools' ONNX Runtime is too old for it"),
 )

@@ -55,7 +55,7 @@ def outputs_fault(tool: str, answer: Answer) -> str:
     why = known(answer.text, RUNNING)
     loading = counts.get("Got exception while loading model", 0)
     what = "the model can't be loaded" if loading else "it does not run"
-    raise ToolError(f"{tool}: {what}: {why or f'{total - passed} of {total} test cases fail, it does not say why'}")
+    raise ToolError(f"{tool}: {what}: {why or f'{total - passed} of {total} test cases fail; adb logcat may say why'}")
 
 
 def measured_of(tool: str, answer: Answer, table: str, runs: int) -> Measured:

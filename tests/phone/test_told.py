@@ -80,7 +80,7 @@ def test_figures_that_an_older_tool_does_not_print() -> None:
         (Answer(PERF, 0), "p,0,1,1,0\np,1,1,1,1\n", "times that can't be: 0 to 1 s"),
         (Answer(PERF, 0), "p,1e999,1,1,0\np,1,1,1,1\n", "times that can't be"),
         (Answer("Run failed: std::bad_alloc", 255), TABLE, "memory does not suffice"),
-        (Answer("\x1b[31mhm\x00\n\n", 3), "", r"nothing that can be read \(exit code 3\): \[31mhm$"),
+        (Answer("first\n\x1b[31mhm\x00\n\n", 3), "", r"nothing that can be read \(exit code 3\): \[31mhm$"),
         (Answer("y" * 500, 3), "", ": y{40}…y{79}$"),
     ],
 )
@@ -95,7 +95,7 @@ def event(name: str, provider: str, op: str) -> dict[str, object]:
 
 
 def test_where_nodes_ran_counts_each_once() -> None:
-    events = [{"cat": "Session", "name": "model_run"}, {"cat": "Node", "name": "fence", "args": {}},
+    events = [{**event("c", "CPUExecutionProvider", "Add"), "cat": "Api"}, {"cat": "Node", "name": "fence", "args": {}},
               event("a", "NnapiExecutionProvider", "NNAPI_1"), event("b", "CPUExecutionProvider", "Erf"),
               event("a", "NnapiExecutionProvider", "NNAPI_1")]  # fmt: skip  # a list
     told = placed_on("p", Answer("", 0), json.dumps(events))

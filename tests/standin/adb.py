@@ -95,7 +95,7 @@ def chosen(phones: dict[str, str], first: list[str]) -> str | None:
 def shell(command: str, fault: str) -> None:
     """Run a command there; both streams and the exit code come back, as with the shell protocol (Android 7 on)."""
     if fault == "lost on the way":
-        print("== half of an outp")
+        print("12 is half of an outp")
         fail("error: closed\n", 255)
     if fault == "lost without a word":
         fail("", 255)
