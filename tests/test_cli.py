@@ -318,6 +318,11 @@ BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "unknown input": (2, "the model has no input z", model("--shape", "z=1x2")),
     "shape twice": (2, "--shape is given twice", model("--shape", "x=1x3x12x10", "--shape", "x=2x3x12x10")),
     "quiet json": (2, "contradict", model("--quiet", "--json")),
+    "a million threads": (2, "--threads 1000000: must be 0 (automatic)", model("--threads", "1000000")),
+    "negative seed": (2, "--seed -1: must be at least 0", model("--criterion", "random", "--seed", "-1")),
+    "endless sizes in a plan": (6, "its settings are damaged", lambda f: [
+        saved(cnn(), f), "o.onnx", "--from-plan", file(f, "p.json", b'{"format": "onnx-attnprune/plan", "version": 1, '
+        b'"settings": {"shapes": {"x": [1e400]}}}')]),
     "negative time": (2, "--latency-seconds -1", model("--latency-seconds", "-1")),
 }  # fmt: skip  # one line each
 

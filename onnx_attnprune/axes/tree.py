@@ -105,6 +105,7 @@ def concat(parts: Iterable[Axis]) -> Axis:
 
 
 def ids_of_all(parts: Iterable[Axis]) -> frozenset[int]:
+    """The ids of the variables of several trees."""
     return frozenset().union(*[(p.id,) if isinstance(p, Var) else p.ids for p in parts])
 
 
@@ -126,6 +127,7 @@ def leaves(axis: Axis) -> Sequence[Var]:
 
 
 def mask_of(axis: Axis, alive: Mapping[int, BoolArray]) -> BoolArray:
+    """Which positions of an axis are left, [size], under masks by variable id (all of a variable without one)."""
     if isinstance(axis, Var):
         found = alive.get(axis.id)
         return np.ones(axis.size, bool) if found is None else found
@@ -141,6 +143,7 @@ def mask_of(axis: Axis, alive: Mapping[int, BoolArray]) -> BoolArray:
 
 
 def count_of(axis: Axis, alive: Mapping[int, BoolArray]) -> int:
+    """How many positions of an axis are left: the number of true ones of `mask_of`, which is made for picks only."""
     if isinstance(axis, Var):
         found = alive.get(axis.id)
         return axis.size if found is None else int(np.count_nonzero(found))
@@ -202,4 +205,5 @@ def pick_of(source: Axis, indices: tuple[int, ...]) -> Axis:
 
 
 def sizes_text(axis: Product) -> str:
+    """The sizes of the factors, for people: 4x6x5."""
     return "x".join(str(p.size) for p in axis.parts)

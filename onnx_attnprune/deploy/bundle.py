@@ -100,7 +100,7 @@ def manifest_of(folder: Path) -> Bundle:
         raise DataError(f"{folder}: no bundle (it has no {MANIFEST}); device bundle makes one") from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataError(f"{path}: no manifest of a bundle") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise DataError(f"{path}: no manifest of a bundle")

@@ -9,6 +9,7 @@ from onnx import AttributeProto, ModelProto, NodeProto
 
 
 def graphs_of(a: AttributeProto) -> list[onnx.GraphProto]:
+    """The bodies that an attribute holds, which for most is none."""
     if a.type == AttributeProto.GRAPH:
         return [a.g]
     return list(a.graphs) if a.type == AttributeProto.GRAPHS else []

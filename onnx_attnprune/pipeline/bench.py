@@ -13,7 +13,7 @@ from onnx_attnprune.graph import Graph, external_files, index_limits, read_model
 from onnx_attnprune.pipeline.request import Tell
 from onnx_attnprune.report import check_outputs, to_json, versions, write_text
 from onnx_attnprune.report.bench import Bench
-from onnx_attnprune.runtime import resolve_provider
+from onnx_attnprune.runtime import check_threads, resolve_provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,7 @@ class BenchRequest:
     def __post_init__(self) -> None:
         if not 0 < self.seconds < float("inf"):
             raise SettingsError(f"--seconds {self.seconds:g}: must be a number of seconds above 0")
-        if self.threads < 0:
-            raise SettingsError(f"--threads {self.threads}: must be 0 (automatic) or positive")
+        check_threads(self.threads)
         for what, given in (("--provider", self.providers), ("--batch", self.batches)):
             if len(set(given)) < len(given):
                 raise SettingsError(f"{what} {','.join(map(str, given))}: names one twice")

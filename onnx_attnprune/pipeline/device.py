@@ -14,6 +14,7 @@ from onnx_attnprune.pipeline.request import Tell
 from onnx_attnprune.report import check_outputs, to_json, versions, write_text
 from onnx_attnprune.report.bench import Bench
 from onnx_attnprune.report.device import DeviceRun
+from onnx_attnprune.runtime import check_threads
 
 ON_PHONES = ("nnapi", "xnnpack", "cpu")
 USUAL_REPEATS, USUAL_RUNS = 10, 20
@@ -53,8 +54,7 @@ class DeviceRequest:
         for option, count in (("--repeats", self.repeats), ("--runs", self.runs)):
             if count < 1:
                 raise SettingsError(f"{option} {count}: at least 1")
-        if self.threads < 0:
-            raise SettingsError(f"--threads {self.threads}: must be 0 (automatic) or positive")
+        check_threads(self.threads)
         if not 0 < self.timeout < math.inf:
             raise SettingsError(f"--timeout {self.timeout:g}: must be a number of seconds above 0")
         if self.tolerance is not None and not 0 <= self.tolerance < math.inf:

@@ -15,6 +15,7 @@ from onnx_attnprune.evaluate.own import MetricFunction
 from onnx_attnprune.planning import Settings
 from onnx_attnprune.recovery import DEFAULT_MEMORY
 from onnx_attnprune.report import Stage
+from onnx_attnprune.runtime import check_threads
 
 Tell = Callable[[str], None]
 LEAST_MEMORY = 64 << 20  # bytes
@@ -64,8 +65,7 @@ class Request:
             raise SettingsError("--metric judges outputs by the labels of --eval, which is not given")
         if self.memory < LEAST_MEMORY:
             raise SettingsError(f"--memory: at least {LEAST_MEMORY >> 20}MB")
-        if self.threads < 0:
-            raise SettingsError(f"--threads {self.threads}: must be 0 (automatic) or positive")
+        check_threads(self.threads)
         for option, value in (
             ("--max-drop", self.settings.max_drop),
             ("--target-latency", self.settings.target_latency),

@@ -9,6 +9,7 @@ from onnx_attnprune.errors import FeedError, NothingToPruneError, PromiseError, 
 from onnx_attnprune.evaluate.loading import path_of
 from onnx_attnprune.evaluate.measure import Given, Setup, accuracy_of, measure
 from onnx_attnprune.evaluate.metrics import Figures
+from onnx_attnprune.evaluate.selfcheck import SelfCheck
 from onnx_attnprune.graph import ModelProto, as_float32, index_limits, parameter_count, write_model
 from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
 from onnx_attnprune.pipeline.cut import check_shapes, cut
@@ -107,18 +108,8 @@ def _begin(request: Request, work: Work) -> Report:
 
 def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> _Written:
     """Cut, check, repair and write; the weights of neither model are held after this."""
-    source, folder = read(request, clock), outputs.folder(output)
-    try:
-        work, source = _chosen(request, source, source.shapes, clock, folder)
-        pruned, check = cut(source, work, clock, folder)
-    except PromiseError:
-        raise
-    except (FeedError, NothingToPruneError):
-        if one_sample(source) == source.shapes:
-            raise
-        # Some models state a free batch, but hold shapes that were computed for a single sample.
-        work, source = _chosen(request, source, one_sample(source), clock, folder)
-        pruned, check = cut(source, work, clock, folder)
+    folder = outputs.folder(output)
+    source, work, pruned, check = _cut(request, read(request, clock), clock, folder)
     report = replace(_begin(request, work), self_check=check, search=work.search, timing=work.timing)
     samples, notes = unlabelled(request, source)
     given = Given(
@@ -156,6 +147,21 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         ),
     )
     return _Written(report, original, staged, given, setup, unrepaired)
+
+
+def _cut(request: Request, source: Source, clock: Clock, folder: Path) -> tuple[Source, Work, ModelProto, SelfCheck]:
+    """The checked cut, with the shapes that the model takes."""
+    try:
+        work, chosen = _chosen(request, source, source.shapes, clock, folder)
+        return chosen, work, *cut(chosen, work, clock, folder)
+    except PromiseError:
+        raise
+    except (FeedError, NothingToPruneError):
+        if one_sample(source) == source.shapes:
+            raise
+        # Some models state a free batch, but hold shapes that were computed for a single sample.
+        work, chosen = _chosen(request, source, one_sample(source), clock, folder)
+        return chosen, work, *cut(chosen, work, clock, folder)
 
 
 def _chosen(request: Request, source: Source, shapes: Shapes, clock: Clock, folder: Path) -> tuple[Work, Source]:

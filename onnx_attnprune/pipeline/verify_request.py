@@ -13,6 +13,7 @@ from onnx_attnprune.evaluate.loading import DataSource
 from onnx_attnprune.evaluate.own import MetricFunction
 from onnx_attnprune.pipeline.request import Request
 from onnx_attnprune.planning import Settings
+from onnx_attnprune.runtime import check_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class VerifyRequest:
     command: str = ""
 
     def __post_init__(self) -> None:
+        check_threads(self.threads)
         if self.recover is not None and self.plan is None:
             raise SettingsError("--recover needs --plan, which says what was removed before the repair")
         if self.max_drop is not None and not 0 <= self.max_drop < math.inf:

@@ -126,7 +126,7 @@ class PlanFile:
         self.check_model(sha256)
         try:
             return _checked(self.document, analysis, sha256, self.path)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise PlanError(f"{self.path}: not a plan file ({type(error).__name__}: {error})") from None
 
 
@@ -144,7 +144,7 @@ def read_plan(path: str | Path) -> PlanFile:
     try:
         stated = document.get("settings", {}).get("shapes", {})
         shapes = {str(name): tuple(int(size) for size in shape) for name, shape in stated.items()}
-    except (TypeError, AttributeError, ValueError):
+    except (TypeError, AttributeError, ValueError, OverflowError):
         raise PlanError(f"{path}: not a plan file (its settings are damaged)") from None
     deploy = document.get("settings", {}).get("deploy")
     if deploy is not None and deploy not in list(DEPLOYS):  # it may be of a type that is no key

@@ -15,6 +15,7 @@ Scope = Literal["layer", "global"]
 Heads = Literal["auto", "heads", "head-dims", "both", "none"]
 Cost = Literal["macs", "params", "bytes"]
 COSTS: tuple[Cost, ...] = ("macs", "params", "bytes")
+MOST_STEPS = 1000
 AMOUNTS = ("ratio", "threshold", "top_k", "target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
 SCOPES: tuple[Scope, ...] = ("layer", "global")
 HEADS: tuple[Heads, ...] = ("auto", "heads", "head-dims", "both", "none")
@@ -80,10 +81,12 @@ class Settings:
             raise SettingsError(f"--max-drop {self.max_drop:g}: a share of the samples, from 0 up to 1 (0.01: a point)")
         if self.max_ratio is not None and not 0 < self.max_ratio < 1:
             raise SettingsError(f"--max-ratio {self.max_ratio:g}: the share of a group lies between 0 and 1")
-        for name in ("top_k", "steps", "round_to", "min_channels"):
+        for name, least in (("top_k", 1), ("steps", 1), ("round_to", 1), ("min_channels", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingsError(f"{option(name)} {value}: must be at least 1")
+            if value is not None and value < least:
+                raise SettingsError(f"{option(name)} {value}: must be at least {least}")
+        if self.steps > MOST_STEPS:
+            raise SettingsError(f"--steps {self.steps}: {MOST_STEPS:,} at most; each scores the whole network anew")
         if self.scope == "global" and (self.threshold is not None or self.top_k is not None):
             raise SettingsError("--scope global is for a ratio or a budget, not for a threshold")
         choices: dict[str, tuple[str, ...]] = {"scope": SCOPES, "attention": HEADS}

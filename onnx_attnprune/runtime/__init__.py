@@ -14,7 +14,7 @@ from onnx_attnprune.runtime.providers import (
     resolve_provider,
     version,
 )
-from onnx_attnprune.runtime.session import Optimisation, Session
+from onnx_attnprune.runtime.session import Optimisation, Session, check_threads
 
 __all__ = [
     "PROVIDERS",
@@ -25,6 +25,7 @@ __all__ = [
     "Session",
     "available_providers",
     "block_of_cpu",
+    "check_threads",
     "kernels_of",
     "preferred_multiple",
     "resolve_provider",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 _BFLOAT16 = 16  # TensorProto.BFLOAT16, written out so that this file needs no onnx
+MOST_THREADS = 4096
 _EXTERNAL = 1  # TensorProto.EXTERNAL
 _SILENT = 4  # ONNX Runtime's FATAL: everything below reaches the user as the one line of an exception, not as a log
 NO_SIZES: Mapping[str, int] = MappingProxyType({})
@@ -41,6 +42,12 @@ class Optimisation(enum.Enum):
     ALL = "all"
     NONE = "none"
     PRECISE = "precise"
+
+
+def check_threads(threads: int) -> None:
+    """Raise SettingsError for a number of threads that makes no sense."""
+    if not 0 <= threads <= MOST_THREADS:
+        raise SettingsError(f"--threads {threads}: must be 0 (automatic) or a number up to {MOST_THREADS:,}")
 
 
 class Session:
@@ -63,8 +70,7 @@ class Session:
         threads: int = 0,
         sizes: Mapping[str, int] = NO_SIZES,
     ) -> None:
-        if threads < 0:
-            raise SettingsError(f"threads must be 0 (automatic) or positive, not {threads}")
+        check_threads(threads)
         chain = chain_of(provider, threads)
         self.provider = provider
         self._session = self._load(_source(model), chain, self._options(optimisation, threads, sizes))

@@ -55,6 +55,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
 
 DAMAGES: dict[str, tuple[Callable[[str], str], str]] = {
     "not JSON": (lambda _: "{", "no manifest of a bundle"),
+    "an abyss": (lambda _: "[" * 100_000, "no manifest of a bundle"),
     "a list": (lambda _: "[]", "no manifest of a bundle"),
     "another format": (changed(lambda d: d.update(format="onnx-attnprune/plan")), "no manifest of a bundle"),
     "a later version": (changed(lambda d: d.update(version=2)), "version 2 of the format; this program knows 1"),

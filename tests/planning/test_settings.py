@@ -32,6 +32,8 @@ def test_ratios_that_make_no_sense(ratio: float) -> None:
         ({"max_ratio": 1.0}, "--max-ratio 1"),
         ({"max_ratio": math.nan}, "--max-ratio nan"),
         ({"steps": 0}, "--steps 0"),
+        ({"steps": 1001}, "--steps 1001: 1,000 at most"),
+        ({"seed": -1}, "--seed -1: must be at least 0"),
         ({"round_to": 0}, "--round-to 0"),
         ({"min_channels": 0}, "--min-channels 0"),
         ({"layer_ratios": (("w1", 1.0),)}, "--layer-ratio w1 1"),

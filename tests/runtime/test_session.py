@@ -201,9 +201,10 @@ def test_bfloat16_is_not_cast_behind_the_users_back() -> None:
         Session(model("g (bfloat16[N, 3] x) => (bfloat16[N, 3] y) {y = Identity(x)}")).run({"x": X})
 
 
-def test_negative_threads_are_refused() -> None:
-    with pytest.raises(SettingsError, match="not -1"):
-        Session(ADD, threads=-1)
+@pytest.mark.parametrize("threads", [-1, 4097, 2**40])
+def test_numbers_of_threads_that_make_no_sense(threads: int) -> None:
+    with pytest.raises(SettingsError, match=rf"--threads {threads}: must be 0 \(automatic\) or a number up to 4,096"):
+        Session(ADD, threads=threads)
 
 
 def test_a_provider_that_does_not_start_is_told(

@@ -1,25 +1,31 @@
 """Deliberate errors in the least-squares repair."""
 
 FILE = "onnx_attnprune/recovery/"
-TESTS = ["tests/recovery/test_rows.py", "tests/recovery/test_least_squares.py"]
+TESTS = ["tests/recovery/test_rows.py", "tests/recovery/test_least_squares.py", "tests/recovery/test_compensate.py"]
 
 MUTANTS = [
-    ("rows_of", "position[k] * view.strides[k]", "position[k]"),
-    ("rows_of", "taps[k] * view.dilations[k]", "taps[k]"),
-    (
-        "rows_of",
-        "zip(view.pads[:rank], view.pads[rank:], strict=True)",
-        "zip(view.pads[rank:], view.pads[:rank], strict=True)",
-    ),
+    ("rows_at", "p * s for p, s in", "p for p, s in"),
+    ("rows_at", "place[k] * view.dilations[k]", "place[k]"),
+    ("rows_at", "(k - 1) * -d if d < 0 else 0", "0"),
+    ("rows_at", "flat[:, g * width : (g + 1) * width]", "flat[:, :width]"),
+    ("_pads", "list(view.pads[:rank]), list(view.pads[rank:])", "list(view.pads[rank:]), list(view.pads[:rank])"),
+    ("_pads", '(less, more) if view.same == "upper"', '(more, less) if view.same == "upper"'),
+    ("_padded_sizes", "(n - 1) * s + 1", "n * s"),
     ("Gathering.add", "self._about = block.mean(0)", "self._about = block.mean(0) * 0"),
     ("moments", "mean + about", "mean"),
-    ("fit", "seen.mean[p] @ w[p]", "0 * seen.mean[p] @ w[p]"),
-    ("fit", "if error < before:", "if False:"),
-    ("fit", "mean - seen.mean @ change[g]", "mean + seen.mean @ change[g]"),
-    ("new_weight", 'float(consumer.node.attr("alpha", 1.0))', "1.0"),
-    ("_as_matrix", 'float(consumer.node.attr("alpha", 1.0))', "1.0"),
-    ("_kept_columns", "np.repeat(~consumer.removed, taps)", "np.tile(~consumer.removed, taps)"),
-    ("_by_weight", "found.setdefault(key, []).append(job)", "found[(*key, len(found))] = [job]"),
+    ("_pool", "p.covariance + np.outer(p.mean, p.mean)", "p.covariance"),
+    ("lost", "m[p] @ w", "0 * m[p] @ w"),
+    ("lost", "c[np.ix_(s, p)] @ w", "0 * c[np.ix_(s, p)] @ w"),
+    ("settle", "seen.lack - seen.mean @ change", "seen.lack + seen.mean @ change"),
+    ("settle", "seen if unseen is None else unseen", "seen"),
+    ("best", "if found is not None and answer.error >= found.error:", "if False:"),
+    ("best", "max(ridge, shrinkage(seen))", "ridge"),
+    ("put", "better = sound and found.error < found.before", "better = True"),
+    ("put", "found.shift if better else found.plain", "found.plain"),
+    ("Form.matrix", "self.alpha * ", ""),
+    ("Form.weight", "matrix / self.alpha", "matrix"),
+    ("kept_columns", "np.repeat(~consumer.removed, view.taps)", "np.tile(~consumer.removed, view.taps)"),
+    ("by_weight", "found.setdefault(key, []).append(job)", "found[(*key, len(found))] = [job]"),
     ("likely_range", "found[min(found)]", "found[max(found)]"),
     ("_inside", "np.ceil(lengths * last)", "last - np.ceil(lengths * last)"),
 ]

@@ -26,7 +26,7 @@ def read_report(path: Path) -> Run:
         raise ReportError(f"{path}: a report of version {document.get('version')!r}; this release reads {VERSION}")
     try:
         return _run(document, path)
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration) as error:
         raise ReportError(f"{path}: a damaged report ({type(error).__name__}: {error})") from None
 
 
