@@ -148,6 +148,20 @@ def test_samples_of_another_kind_do_no_harm_beyond_the_shift_of_the_mean() -> No
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_fit_that_errs_on_unseen_samples_is_not_put_in_place(method: str) -> None:
+    """Every fourth run, which nothing is fitted on, lies on another line than the others do."""
+    model = parse(GEMM)
+    analysis, alive = without(model, {"w1": [2, 3]})
+    pruned = surgery.prune(analysis, alive)
+    kept = stored(pruned, "w2").copy()
+    steps = np.random.default_rng(0).standard_normal((32, 16, 1))
+    lines = [(1, -1, 1) if k % 4 == 3 else (1, 1, 1) for k in range(32)]
+    x = np.concatenate([step * np.asarray(line) for step, line in zip(steps, lines, strict=True)])
+    recover(method, analysis, alive, pruned, in_batches({"x": x.astype(np.float32)}, 16, "lines"))
+    np.testing.assert_array_equal(stored(pruned, "w2"), kept)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_without_samples_there_is_nothing_to_fit_on(method: str) -> None:
     model = parse(DENSE)
     analysis, alive = without(model, {"w1": [1]})

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from onnx_attnprune.recovery.rows import Gathering, View, pooled, rows_of
+from onnx_attnprune.runtime import Session
 
 ALL = 10**6
 
@@ -36,6 +37,33 @@ def test_rows_times_the_weight_are_the_convolution(
     ]
     expected = np.moveaxis(y, 1, -1).reshape(-1, 12)
     np.testing.assert_allclose(np.concatenate(found, axis=1), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("same", ["upper", "lower"])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+def test_padding_by_size_is_onnx_s(same: str, strides: tuple[int, ...]) -> None:
+    """Even kernels need an odd number of zeros, of which one end gets one more."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 9, 8)).astype(np.float32)
+    w = rng.standard_normal((5, 3, 4, 2)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], strides=strides, auto_pad=f"SAME_{same.upper()}")
+    graph = helper.make_graph(
+        [node], "g",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, a.shape) for n, a in (("x", x), ("w", w))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )  # fmt: skip  # inputs in a row
+    y = Session(helper.make_model(graph, ir_version=8)).run({"x": x, "w": w})["y"]
+    (rows,) = rows_of(View("x", 3, (4, 2), strides, (0, 0, 0, 0), (1, 1), same=same), x, ALL, rng)
+    expected = np.moveaxis(y, 1, -1).reshape(-1, 5)
+    np.testing.assert_allclose(rows @ w.reshape(5, -1).T, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_groups_of_a_product_read_their_own_channels() -> None:
+    """As the directions of a recurrent layer do."""
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)
+    first, second = rows_of(View("x", 6, groups=2), x, ALL, np.random.default_rng(0))
+    np.testing.assert_array_equal(first, x[:, :3])
+    np.testing.assert_array_equal(second, x[:, 3:])
 
 
 def test_fewer_rows_are_rows_of_all() -> None:

@@ -1,7 +1,12 @@
 """Deliberate errors in the least-squares repair."""
 
 FILE = "onnx_attnprune/recovery/"
-TESTS = ["tests/recovery/test_rows.py", "tests/recovery/test_least_squares.py", "tests/recovery/test_compensate.py"]
+TESTS = [
+    "tests/recovery/test_rows.py",
+    "tests/recovery/test_solving.py",
+    "tests/recovery/test_least_squares.py",
+    "tests/recovery/test_compensate.py",
+]
 
 MUTANTS = [
     ("rows_at", "p * s for p, s in", "p for p, s in"),
