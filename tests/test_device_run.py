@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onnx_attnprune.cli import main
+from onnx_attnprune.phone import TOOLS
 from tests.small import cnn, files, saved
 from tests.standin.setup import StandIn, stand_in
 
@@ -52,7 +53,7 @@ def ran(home: StandIn, bundle: Path, *options: object) -> Result:
 
 # ---------------------------------------------------------------- figures
 def test_figures_of_two_models_on_two_providers(home: StandIn, bundle: Path, tmp_path: Path) -> None:
-    home.state()
+    home.state("twice as fast")
     report, more = tmp_path / "r.json", ("--threads", "3", "--accelerators-only")
     done = ran(home, bundle, "--provider", "nnapi,cpu", "--repeats", "2", "--json", "--report", report, *more)
     assert (done.exit_code, done.stderr) == (0, "")
@@ -63,14 +64,17 @@ def test_figures_of_two_models_on_two_providers(home: StandIn, bundle: Path, tmp
     assert [(Path(r["model"]).name, r["provider"], r["outcome"]) for r in rows] == [
         (name, provider, "measured") for provider in ("nnapi", "cpu") for name in ("one.onnx", "two.onnx")
     ]
-    assert all(r["latency"]["runs"] == 4 and r["latency"]["median_ms"] > 0 for r in rows)
+    assert [(r["latency"]["runs"], r["latency"]["median_ms"]) for r in rows] == [(4, 2.0), (4, 1.0)] * 2
+    assert [r["per_second"] for r in rows] == [500.0, 1000.0] * 2
     assert all((r["batch"], r["shapes"], r["peak_bytes"]) == (1, {"x": [1, 3, 12, 10]}, 34574336) for r in rows)
-    assert [r["speed_up"] is None for r in rows] == [True, False, True, False]
+    assert [r["speed_up"] and r["speed_up"]["factor"] for r in rows] == [None, 2.0] * 2
     assert all(r["creation_ms"] > 0 for r in rows)
     assert [set(r["placement"]["nodes"]) for r in rows] == [{"nnapi", "cpu"}] * 2 + [{"cpu"}] * 2
     assert rows[0]["placement"]["left_to_cpu"]
     device = told["device"]
     assert (device["name"], device["abi"], device["runtime"]) == ("Acme Anvil 9", "arm64-v8a", "1.22.0")
+    (copied,) = [call[3:-1] for call in home.calls() if "push" in call]
+    assert [Path(path).name for path in copied] == ["original", "pruned", "libonnxruntime.so", *TOOLS[::-1]]
     # The models take turns, and each turn begins with the next one.
     lines = [call[-1] for call in home.calls() if "times.csv" in call[-1] and " -e " in call[-1]]
     assert all("-m times -r 2 -x 3 " in line for line in lines)

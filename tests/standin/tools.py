@@ -162,6 +162,8 @@ def perf_test() -> None:
 
 
 def write(table: Path, name: str, seconds: list[float]) -> None:
+    if FAULT == "twice as fast":
+        seconds = [{"original": 0.002, "pruned": 0.001}[name]] * len(seconds)
     with table.open("a") as out:
         for k, second in enumerate(seconds[: 1 if FAULT == "too few times" else None]):
             out.write(f"{name},{second:.6g},34574336,50,{k}\n")
