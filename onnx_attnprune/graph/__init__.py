@@ -44,6 +44,7 @@ from onnx_attnprune.graph.editing import (
     with_outputs,
 )
 from onnx_attnprune.graph.extracting import live_at, part_of
+from onnx_attnprune.graph.inlining import Taken, ifs_of, inlined, nested
 from onnx_attnprune.graph.model import (
     DEFAULT_DOMAINS,
     Constant,
@@ -72,6 +73,7 @@ __all__ = [
     "Node",
     "NodeProto",
     "Signature",
+    "Taken",
     "TensorProto",
     "ValueInfoProto",
     "add_initializer",
@@ -88,10 +90,12 @@ __all__ = [
     "external_files",
     "fill_tensor",
     "float_type",
+    "ifs_of",
     "in_order",
     "index_limits",
     "infer_outputs",
     "inline_functions",
+    "inlined",
     "insert_node",
     "integers_tensor",
     "interface_change",
@@ -101,6 +105,7 @@ __all__ = [
     "named_size",
     "named_tensor",
     "names_read",
+    "nested",
     "new_node",
     "nodes_of",
     "opset_change",

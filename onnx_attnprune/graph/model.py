@@ -191,6 +191,19 @@ class Graph:
         """Names that nothing in the model has yet."""
         return FreshNames(self.names)
 
+    def like(self, model: ModelProto) -> Graph:
+        """The index of another model, in which nodes that make the same tensors keep their numbers."""
+        known = {o: n for n in self.nodes for o in n.outputs if o}
+        other = Graph(model)
+        same: dict[int, Node] = {}
+        for node in other.nodes:
+            old = next((known[o] for o in node.outputs if o in known), None)
+            fits = old is not None and old.op == node.op
+            same[node.index] = old if fits and old is not None else Node(node.proto, len(self.nodes) + node.index)
+        other.steps = tuple((same[node.index], entered) for node, entered in other.steps)
+        other.nodes = tuple(node for node, entered in other.steps if not entered)
+        return other
+
     def captured(self, node: Node) -> list[str]:
         """Names of outer tensors that the bodies of a control-flow node read."""
         names: dict[str, None] = {}

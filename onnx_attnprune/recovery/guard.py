@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from onnx_attnprune import surgery
 from onnx_attnprune.axes import BoolArray
-from onnx_attnprune.graph import ModelProto, with_outputs
+from onnx_attnprune.graph import ModelProto, inlined, nested, with_outputs
 from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.branches import straightened, taken_of
 from onnx_attnprune.recovery.calibration import Calibration, Feeds, runnable
 from onnx_attnprune.recovery.least_squares import is_unseen
 from onnx_attnprune.recovery.registry import Limits, Recovery, recover
@@ -31,7 +32,7 @@ def guarded(
     Where the outputs are no nearer to those of the unpruned model than without repair, the mean is compensated instead;
     where that is no better either, the pruned model is given back as it was. The notes say so.
     """
-    found = recover(name, analysis, alive, pruned, calibration, limits)
+    found = _branching(name, analysis, alive, pruned, calibration, limits)
     unseen = _unseen(calibration)
     reference = outputs_of(analysis.graph.model, unseen)
     plain = surgery.prune(analysis, alive)
@@ -47,6 +48,19 @@ def guarded(
         return replace(milder, notes=(f"{told}: compensated the mean instead", *milder.notes))
     left = recover("none", analysis, alive, surgery.prune(analysis, alive))
     return replace(left, method="none", notes=(f"{told}: left as it is", *found.notes))
+
+
+def _branching(
+    name: str, analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration,
+    limits: Limits | None,
+) -> Recovery:  # fmt: skip  # two lines
+    """Repair; in a network with branches those that the samples take."""
+    taken = taken_of(analysis, calibration)
+    if not taken:
+        return recover(name, analysis, alive, pruned, calibration, limits)
+    straight = inlined(pruned, taken)
+    found = recover(name, straightened(analysis, taken), alive, straight, calibration, limits)
+    return replace(found, model=nested(pruned, found.model, taken))
 
 
 def _unseen(calibration: Calibration) -> list[Feeds]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.branches import straightened, taken_of
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.rows import Array
 from onnx_attnprune.scoring import SAMPLED, Samples
@@ -35,6 +36,7 @@ def sampled(name: str) -> Callable[[Method], Method]:
 
 def samples_of(analysis: Analysis, calibration: Calibration) -> Samples:
     """What `scoring` judges the channels of this analysis by; the unpruned network is judged only once."""
+    analysis = straightened(analysis, taken_of(analysis, calibration))
     whole: dict[str, Errors] = {}
 
     def judge(name: str, alive: Mapping[int, BoolArray]) -> Errors:
