@@ -51,7 +51,7 @@ def jobs_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[list[Jo
 def _job(consumer: Consumer, constants: Constants, analysis: Analysis, main: frozenset[str]) -> Job | str:
     """The job, or the reason why there is none."""
     if consumer.source not in main or consumer.node.outputs[0] not in main | {""}:
-        return "inside of a body"
+        return "in a loop, or in a branch that not all samples take"
     weight = multiplier(constants, consumer)
     if weight is None:
         return "computed weight"
