@@ -27,6 +27,18 @@ def reverse(n: View) -> Effect:
     return Effect((n.out(x, silent=n.tensor(0).silent),))
 
 
+@rule("OneHot")
+def one_hot(n: View) -> Effect:
+    """... -> ... with a new axis that tells the values of the indices apart, which is kept"""
+    x, depth = list(n.axes(0)), n.integers(1)
+    n.keep_operand(1, BY_INDEX)
+    n.keep_operand(2, BY_INDEX)
+    apart = n.reason("tells values of an input apart")
+    size = 97 if depth is None else int(depth.reshape(-1)[0])
+    x.insert(int(n.attr("axis", -1)) % (len(x) + 1), n.space.var(size, apart, dynamic=depth is None))
+    return Effect((n.out(x, dtype=n.tensor(2).dtype),))
+
+
 @rule("Compress")
 def compress(n: View) -> Effect:
     """entries of one axis, or of all, where a condition holds: how many is known only at run time"""

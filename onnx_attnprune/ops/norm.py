@@ -67,8 +67,13 @@ def lrn(n: View) -> Effect:
 
 @rule("LpNormalization")
 def lp_norm(n: View) -> Effect:
-    """normalised over `axis`, which is kept"""
-    return _over(n, [n.axis_attr("axis", len(n.axes(0)), -1)])
+    """divided by the norm over `axis`, to which silent channels add nothing: that width goes where a user names it"""
+    x = n.axes(0)
+    over = x[n.axis_attr("axis", len(x), -1)]
+    if not n.tensor(0).silent:
+        n.keep(over, "normalised over")
+    # Of all zeros it makes zeros, not numbers that are not finite.
+    return Effect((n.like(),), spared=((over, "a norm runs over it"),))
 
 
 @rule("MeanVarianceNormalization")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from onnx_attnprune.axes import Axis, concat, product
 from onnx_attnprune.errors import AxisError
 from onnx_attnprune.ops.registry import Effect, View, rule
-from onnx_attnprune.ops.values import Values, as_values, terms
+from onnx_attnprune.ops.values import Term, Values, as_values, now
 
 
 @rule("Concat")
@@ -69,11 +67,11 @@ def cut(n: View) -> Effect:
             (n.out([n.space.var(97, late_axis, dynamic=True) if k in touched else a for k, a in enumerate(x)]),)
         )
     out, first, last = list(x), [], []
-    dynamic = [any(t.dynamic for t in terms(as_values(v))) for v in (starts, ends)]
     for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
         at = (k if axes is None else axes[k]) % len(x)
         step = 1 if steps is None else int(steps[k])
-        out[at], begin, stop = _range(n, out[at], _now(start), _now(end), step, any(dynamic))
+        unseen = any(isinstance(place, Term) and place.dynamic for place in (start, end))
+        out[at], begin, stop = _range(n, out[at], int(now(start)), int(now(end)), step, unseen)
         first.append(begin)
         last.append(stop)
     result = n.out(out, silent=n.tensor(0).silent)
@@ -87,16 +85,13 @@ def _given(n: View, name: str) -> Values | None:
     return None if found is None else as_values(np.asarray(found))
 
 
-def _now(element: Any) -> int:
-    return int(getattr(element, "value", element))
-
-
 def _range(n: View, axis: Axis, start: int, end: int, step: int, late: bool) -> tuple[Axis, Axis | None, Axis | None]:
     """The axis that a slice leaves, and the axes whose sizes are its start and its end (None: nothing to restate)."""
     size = axis.size
     indices = range(size)[slice(start, end if step > 0 or end >= -size else None, step)]
-    if late or n.space.is_kept(axis):
+    if late:
         n.keep(axis, "sliced at places that are computed at run time")
+    if n.space.is_kept(axis):
         if len(indices) == size and step == 1:
             return axis, None, None
         return n.positions(len(indices), (axis,) if late or n.space.is_dynamic(axis) else ()), None, None

@@ -156,3 +156,17 @@ def test_places_of_a_maximum_are_counted_over_all_channels() -> None:
     body = "q, i = MaxPool <kernel_shape=[2,2]> (h) f = Cast <to=1> (i) t = Add (q, f)"
     assert_kept(assert_exact(net(body), HELD), "w", 0, "MaxPool", "counted over all channels")
     assert_exact(net("t = MaxPool <kernel_shape=[2,2]> (h)"), FREE)
+
+
+@pytest.mark.parametrize("opset", versions("OneHot", 9))
+@pytest.mark.parametrize("axis", [-1, 0, 1, 2])
+def test_one_hot(opset: int, axis: int) -> None:
+    """Which value an index has, on a new axis; the other axes are those of the indices."""
+    largest = "ReduceMax (h, space)" if opset >= 18 else "ReduceMax <axes=[2,3]> (h)"
+    body = f"""m = {largest} c = Abs (m) i = Cast <to=7> (c) j = Squeeze (i, space)
+    o = OneHot <axis={axis}> (j, depth, two) r = ReduceSum <keepdims=0> (o, last) k = Unsqueeze (r, space)
+    t = Mul (h, k)"""
+    numbers = (
+        f"""int64[1] depth = {{4}}, float[2] two = {{0.5, 2}}, int64[2] space = {{2, 3}}, int64[1] last = {{{axis}}}"""
+    )
+    assert_exact(net(body, numbers, opset=max(opset, 13)), {"w0": 4, "w": 5})

@@ -114,11 +114,20 @@ def test_lrn(opset: int) -> None:
 
 
 @pytest.mark.parametrize(("op", "opset"), each("LpNormalization"))
-@pytest.mark.parametrize(("axis", "groups"), [(1, HELD), (-3, HELD), (2, FREE), (-1, FREE)])
-def test_lp_norm(op: str, opset: int, axis: int, groups: dict[str, int]) -> None:
-    analysis = assert_exact(net(f"t = {op} <axis={axis}, p=1> (h)", opset=opset), groups)
-    if groups is HELD:
-        assert_kept(analysis, "w", 0, op, "normalised over")
+@pytest.mark.parametrize(
+    ("axis", "spared"), [(1, "a norm runs over it"), (-3, "a norm runs over it"), (2, ""), (-1, "")]
+)
+@pytest.mark.parametrize("p", [1, 2])
+def test_lp_norm(op: str, opset: int, axis: int, p: int, spared: str) -> None:
+    """A silent channel adds nothing to the norm over channels, so that they may go."""
+    analysis = assert_exact(net(f"t = {op} <axis={axis}, p={p}> (h)", opset=opset), FREE)
+    assert {g.name: g.spared for g in analysis.groups} == {"w0": "", "w": spared}
+
+
+@pytest.mark.parametrize(("op", "opset"), each("LpNormalization"))
+def test_lp_norm_over_channels_that_are_not_zero(op: str, opset: int) -> None:
+    analysis = assert_exact(net(f"e = Exp (h) t = {op} <axis=1> (e)", opset=opset), HELD)
+    assert_kept(analysis, "w", 0, op, "normalised over")
 
 
 @pytest.mark.parametrize(("op", "opset"), each("MeanVarianceNormalization"))

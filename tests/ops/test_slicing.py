@@ -187,6 +187,25 @@ def test_slice_at_places_of_run_time() -> None:
     )
 
 
+def test_places_of_one_axis_that_the_run_decides() -> None:
+    """Those of another axis are known all the same."""
+    body = """e = Shape (h) f = Slice (e, zero, one) s = Concat <axis=0> (four, f) t = Slice (h, starts, s, a)"""
+    numbers = "int64[1] zero = {0}, int64[1] one = {1}, int64[1] four = {4}"
+    assert_exact(
+        net(body, f"{numbers}, int64[2] starts = {{1, 0}}, int64[2] a = {{1, 0}}", v="float[2,3,1,1] v", opset=11),
+        {"w0": 4, "w": 3},
+    )
+
+
+def test_a_part_of_what_is_kept_is_no_place_of_the_run() -> None:
+    """The reason stays the first one."""
+    body = "l = LRN <size=3> (h) t = Slice (l, a, e, o)"
+    numbers = "int64[1] a = {1}, int64[1] e = {4}, int64[1] o = {1}"
+    analysis = assert_exact(net(body, numbers, v="float[2,3,1,1] v", opset=11), HELD)
+    axis = next(s.axes[0] for s in analysis.slots if s.tensor == "w")
+    assert [r.why for r in analysis.space.reasons(axis)] == ["normalised over neighbouring channels"]
+
+
 def test_slice_and_silence() -> None:
     assert_exact(
         net(
