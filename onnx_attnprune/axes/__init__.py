@@ -13,7 +13,6 @@ checked.
 
 from onnx_attnprune.axes.space import Space
 from onnx_attnprune.axes.tree import (
-    EMPTY,
     ONE,
     Axis,
     BoolArray,
@@ -30,6 +29,6 @@ from onnx_attnprune.axes.tree import (
 )
 
 __all__ = [
-    "EMPTY", "ONE", "Axis", "BoolArray", "Concat", "Pick", "Product", "Reason", "Space", "Var", "concat", "ids_of",
+    "ONE", "Axis", "BoolArray", "Concat", "Pick", "Product", "Reason", "Space", "Var", "concat", "ids_of",
     "leaves", "pick_of", "product",
 ]  # fmt: skip  # a list of names

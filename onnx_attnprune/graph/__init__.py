@@ -46,13 +46,11 @@ from onnx_attnprune.graph.editing import (
 from onnx_attnprune.graph.extracting import live_at, part_of
 from onnx_attnprune.graph.inlining import Taken, ifs_of, inlined, nested
 from onnx_attnprune.graph.model import (
-    DEFAULT_DOMAINS,
     Constant,
     Graph,
     Node,
     Signature,
     all_tensors,
-    constant_tensor,
     named_size,
     names_read,
 )
@@ -62,7 +60,6 @@ from onnx_attnprune.graph.writing import check_writable, pieces, serialized, wri
 
 __all__ = [
     "BEHIND",
-    "DEFAULT_DOMAINS",
     "Altered",
     "Constant",
     "FreshNames",
@@ -82,7 +79,6 @@ __all__ = [
     "as_float32",
     "bodies_of",
     "check_writable",
-    "constant_tensor",
     "damaged_tensors",
     "drop_initializer",
     "drop_unread",

@@ -2,7 +2,7 @@
 
 from onnx_attnprune.pipeline.bench import BenchRequest, bench_files, failure
 from onnx_attnprune.pipeline.bundle import BundleRequest, make_bundle
-from onnx_attnprune.pipeline.choice import make_plan, plan_text
+from onnx_attnprune.pipeline.choice import make_plan
 from onnx_attnprune.pipeline.compare import compare_files
 from onnx_attnprune.pipeline.device import DeviceRequest, device_failure, run_device
 from onnx_attnprune.pipeline.inspect import inspect_file
@@ -16,5 +16,5 @@ from onnx_attnprune.pipeline.verify_request import VerifyRequest
 __all__ = [
     "BenchRequest", "BundleRequest", "DeviceRequest", "Request", "SensitivityRequest", "VerifyRequest", "bench_files",
     "check_usability", "compare_files", "device_failure", "failure", "inspect_file", "make_bundle", "make_plan",
-    "plan_text", "prune_file", "run_device", "sensitivity_file", "verify_files",
+    "prune_file", "run_device", "sensitivity_file", "verify_files",
 ]  # fmt: skip  # a list of names

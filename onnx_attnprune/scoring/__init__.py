@@ -16,7 +16,7 @@ from onnx_attnprune.scoring.criteria import CRITERIA, SAMPLED, Criterion, criter
 from onnx_attnprune.scoring.weights import Floats
 
 __all__ = [
-    "CRITERIA", "DEFAULT", "FALLBACK", "SAMPLED", "Block", "Criterion", "Samples", "Scores", "criterion", "owners",
+    "CRITERIA", "DEFAULT", "SAMPLED", "Block", "Criterion", "Samples", "Scores", "criterion", "owners",
     "score",
 ]  # fmt: skip  # a list of names
 

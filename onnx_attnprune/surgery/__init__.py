@@ -2,6 +2,5 @@
 
 from onnx_attnprune.surgery.constants import Cuts, Removed, Use, cuts_of, mask, prune, silenced, sliced
 from onnx_attnprune.surgery.means import release
-from onnx_attnprune.surgery.names import first_output
 
-__all__ = ["Cuts", "Removed", "Use", "cuts_of", "first_output", "mask", "prune", "release", "silenced", "sliced"]
+__all__ = ["Cuts", "Removed", "Use", "cuts_of", "mask", "prune", "release", "silenced", "sliced"]
