@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import onnx_attnprune
 from onnx_attnprune.cli import main
 from tests.test_check_tools import load
 
@@ -30,6 +33,14 @@ def test_configurations_are_understood(text: str, tmp_path: Path) -> None:
         stated = {line.partition("=")[0].strip() for line in text.splitlines() if "=" in line}
         flags = {p.name: p.opts[0].lstrip("-") for p in main.default.params}
         assert stated == {flags[name] for name in ctx.default_map or {}}
+
+
+# ---------------------------------------------------------------- Olive
+def test_the_settings_of_the_olive_pass_are_keywords() -> None:
+    (text,) = blocks("json")
+    passes = json.loads(text)["passes"].values()
+    (ours,) = (dict(p) for p in passes if p["type"] == "OnnxAttnPrune")
+    assert set(ours) - {"type"} <= set(inspect.signature(onnx_attnprune.prune).parameters)
 
 
 # ---------------------------------------------------------------- the workflow

@@ -93,6 +93,7 @@ def test_doors() -> None:
     assert importers("onnxruntime", nested=False) == set()  # its import costs 0.2 s, which --help must not pay
     assert importers("vl_convert", nested=True) == {"onnx_attnprune/report/page/chart.py"}
     assert importers("jinja2", nested=True) == {"onnx_attnprune/report/page/template.py"}
+    assert importers("olive", nested=True) == {"onnx_attnprune/olive.py"}
     doors = importers("onnx", nested=False)
     assert {Path(name).parent.as_posix() for name in doors} == {"onnx_attnprune/graph"}
 

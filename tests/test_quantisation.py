@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+from click.testing import CliRunner
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
+from onnx_attnprune.cli import main
 from tests.small import run, saved
 from tests.test_budgets import wide
 
 SHAPE = (16, 3, 12, 10)
 
 
-class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no annotations
-    """Some random images."""
+MODELS = Path(__file__).parents[1] / "models"
 
-    def __init__(self) -> None:
-        self.left: Iterator[dict[str, np.ndarray]] = iter(  # type: ignore[type-arg]  # float32
-            [{"x": np.random.default_rng(k).standard_normal(SHAPE).astype(np.float32)} for k in range(4)]
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no annotations
+    """Some batches: of the given samples, else of random images."""
+
+    def __init__(self, batches: Sequence[dict[str, np.ndarray]] = ()) -> None:  # type: ignore[type-arg]  # float32
+        self.left: Iterator[dict[str, np.ndarray]] = iter(  # type: ignore[type-arg]  # as above
+            batches or [{"x": np.random.default_rng(k).standard_normal(SHAPE).astype(np.float32)} for k in range(4)]
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[type-arg]  # as above
@@ -69,3 +75,30 @@ def test_and_a_quantised_network_is_pruned(tmp_path: Path, quantise: Callable[[P
     assert "not refitted" not in done.stdout
     assert pruned.stat().st_size < small.stat().st_size
     assert np.abs(answers(pruned) - answers(small)).max() < 0.3 * np.abs(answers(small)).max()
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+def test_the_loss_of_both_is_what_verify_reports(tmp_path: Path, kind: str) -> None:
+    model, pruned, small = MODELS / "fashion_vgg.onnx", tmp_path / "pruned.onnx", tmp_path / "small.onnx"
+    with np.load(MODELS / "fashion_mnist_eval.npz") as found:
+        np.savez(tmp_path / "test.npz", **{name: found[name][:500] for name in found.files})
+    with np.load(MODELS / "fashion_mnist_calibration.npz") as found:
+        images = {name: found[name][:64] for name in found.files}
+        np.savez(tmp_path / "seen.npz", **images)
+    done = run(model, pruned, "--ratio", 0.2, "--recover", "least-squares", "--calibrate", tmp_path / "seen.npz")
+    assert done.exit_code == 0, done.output
+    if kind == "static":
+        batches = [{name: array[k : k + 16] for name, array in images.items()} for k in range(0, 64, 16)]
+        quantize_static(pruned, small, Reader(batches), quant_format=QuantFormat.QDQ, per_channel=True)
+    else:
+        quantize_dynamic(pruned, small)
+    assert small.stat().st_size < 0.4 * pruned.stat().st_size
+    told = {}
+    for path in (pruned, small):
+        given = ["verify", model, path, "--eval", tmp_path / "test.npz", "--max-drop", "0.05", "--json"]
+        done = CliRunner().invoke(main, [str(word) for word in given])
+        assert done.exit_code == 0, done.output
+        told[path] = json.loads(done.stdout)
+    exact, rough = (told[path]["accuracy"]["after"]["top1"] for path in (pruned, small))
+    assert abs(exact - rough) <= 0.03
+    assert told[small]["drift"]["outputs"][0]["sqnr_db"] < told[pruned]["drift"]["outputs"][0]["sqnr_db"] + 1
