@@ -229,6 +229,8 @@ def test_the_examples_of_the_documentation(tmp_path: Path, monkeypatch: pytest.M
         exec(compile(example, "docs/api.md", "exec"), space)
     assert (tmp_path / "out.onnx").is_file()
     for example in examples("data.md"):
+        if not example.startswith("# mydata.py"):  # a line out of a recipe, for arrays that are not here
+            continue
         (tmp_path / "mydata.py").write_text(example)
         result = onnx_attnprune.prune(
             "in.onnx",
