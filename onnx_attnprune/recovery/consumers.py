@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_attnprune.axes import Axis, BoolArray
-from onnx_attnprune.graph import Node
+from onnx_attnprune.graph import Node, names_read
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.ops import Linear
 from onnx_attnprune.recovery.forms import Form
@@ -26,7 +26,7 @@ WHY_NOT = {
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A node whose weight loses input channels.
+    """A node that sums over channels by a weight.
 
     channel: the axis of the data operand, and of the result, that channels lie on, counted from the front in a
     convolution (1) and from the back in a matrix product (-1). source: the name of the data; of data that is quantised
@@ -71,20 +71,48 @@ class Consumer:
 def consumers_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[Consumer, ...]:
     """Every consumer of removed channels whose result is linear in its weight, in the order of the graph."""
     operands, space = Operands(analysis), analysis.space
-    found = []
+
+    def loses(c: Consumer) -> bool:  # and not only whole groups of a convolution, with the results that they make
+        axes = operands.axes(c.node, c.linear.weight)
+        return axes is not None and space.size(axes[c.linear.into], alive) < axes[c.linear.into].size
+
+    return tuple(c for c in mixers_of(analysis, alive) if loses(c))
+
+
+def followers_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[Consumer, ...]:
+    """Every other node that sums over channels by a weight of its own and sees results of consumers of removed
+    channels, in the order of the graph: it loses no input, but what arrives is not quite what it was."""
+    behind = {o for c in consumers_of(analysis, alive) for o in c.node.outputs if o}
+    for node in analysis.graph.nodes:
+        if any(name in behind for name in names_read(node.proto)):
+            behind.update(o for o in node.outputs if o)
+    readers = analysis.graph.readers
+
+    def own(c: Consumer) -> bool:
+        return len(readers.get(c.node.inputs[c.linear.weight], ())) == 1 and not c.recurrent and not c.whole
+
+    return tuple(
+        c
+        for c in mixers_of(analysis, alive)
+        if not c.removed.any() and c.node.inputs[c.linear.data] in behind and own(c)
+    )
+
+
+def mixers_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Iterator[Consumer]:
+    """Every node whose result is linear in a weight that sums over channels, in the order of the graph."""
+    operands, space = Operands(analysis), analysis.space
     for node, effect in analysis.effects:
         linear = effect.linear
         if linear is None:
             continue
         weight, data = operands.axes(node, linear.weight), operands.axes(node, linear.data)
         result = effect.outputs[0].axes
-        if not weight or not data or not result or space.size(weight[linear.into], alive) == weight[linear.into].size:
+        if not weight or not data or not result:
             continue
         channel = 1 if len(weight) > 2 and node.op not in RECURRENT else -1
         removed = ~space.mask(data[channel], alive)
         outputs = results_of(analysis, operands, node, linear, alive)
-        found.append(Consumer(node, linear, channel, _source(analysis, node, linear), removed, outputs))
-    return tuple(found)
+        yield Consumer(node, linear, channel, _source(analysis, node, linear), removed, outputs)
 
 
 def results_of(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis
-from onnx_attnprune.recovery.consumers import Consumer, consumers_of, main_names, others_of
+from onnx_attnprune.recovery.consumers import Consumer, consumers_of, followers_of, main_names, others_of
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.recovery.rows import View, view_of
@@ -36,16 +36,26 @@ class Job:
 
 def jobs_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[list[Job], list[str]]:
     """The consumers that can be refitted, and a note for each node that can't."""
-    constants, jobs, notes = Constants(analysis), [], []
-    main = main_names(analysis)
-    for consumer in consumers_of(analysis, alive):
-        found = _job(consumer, constants, analysis, main)
+    jobs, notes = [], []
+    for consumer, found in _tried(analysis, consumers_of(analysis, alive)):
         if isinstance(found, Job):
             jobs.append(found)
         else:
             notes.append(f"{consumer.node.name}: not refitted ({found})")
     notes.extend(others_of(analysis, alive))
     return jobs, notes
+
+
+def following_jobs(analysis: Analysis, alive: Mapping[int, BoolArray]) -> list[Job]:
+    """The nodes that lose no channels but see what others have lost, as far as they can be refitted."""
+    tried = _tried(analysis, followers_of(analysis, alive))
+    return [job for _, job in tried if isinstance(job, Job)]
+
+
+def _tried(analysis: Analysis, consumers: Iterable[Consumer]) -> Iterator[tuple[Consumer, Job | str]]:
+    constants, main = Constants(analysis), main_names(analysis)
+    for consumer in consumers:
+        yield consumer, _job(consumer, constants, analysis, main)
 
 
 def _job(consumer: Consumer, constants: Constants, analysis: Analysis, main: frozenset[str]) -> Job | str:

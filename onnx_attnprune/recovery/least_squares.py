@@ -26,7 +26,7 @@ from onnx_attnprune.runtime import Session
 
 RIDGE, RIDGE_FOREIGN = 1e-4, 1e-3  # samples of the model's own domain; procedural ones
 WAVE_BYTES = 1 << 30  # of moments that are gathered in one run over the samples
-ROWS_PER_COLUMN, LEAST_ROWS = 12, 4096
+ROWS_PER_COLUMN, LEAST_ROWS = 12, 16384
 UNSEEN = 4  # of so many runs the last is not fitted on, but says whether a fit helps
 
 

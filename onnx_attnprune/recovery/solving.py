@@ -8,7 +8,7 @@ means "leave the weight as it is", so that few or foreign samples do no harm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,11 +86,16 @@ def shrinkage(problem: Problem) -> float:
     return share / (1 - share)
 
 
-def solve(problem: Problem, ridge: float) -> Array:
-    """The change that minimises the error plus the ridge."""
+def ridged(problem: Problem, ridge: float) -> Array:
+    """The covariance with the ridge on its diagonal."""
     columns = len(problem.mean)
     diagonal = max(float(np.trace(problem.covariance)) / max(columns, 1), LEAST)
-    return np.asarray(np.linalg.solve(problem.covariance + ridge * diagonal * np.eye(columns), problem.cross))
+    return np.asarray(problem.covariance + ridge * diagonal * np.eye(columns))
+
+
+def solve(problem: Problem, ridge: float) -> Array:
+    """The change that minimises the error plus the ridge."""
+    return np.asarray(np.linalg.solve(ridged(problem, ridge), problem.cross))
 
 
 def settle(seen: Problem, unseen: Problem | None, change: Array, centred: bool) -> Answer:
@@ -101,16 +106,37 @@ def settle(seen: Problem, unseen: Problem | None, change: Array, centred: bool) 
     return Answer(change, shift, check.error(change, shift), check.error(np.zeros_like(change), plain))
 
 
+def pooled(one: Problem, other: Problem) -> Problem:
+    """The problem of the rows of both."""
+    rows = one.rows + other.rows
+    parts = [(p.rows / max(rows, 1), p) for p in (one, other)]
+    mean, lack = sum(share * p.mean for share, p in parts), sum(share * p.lack for share, p in parts)
+    covariance, cross, spread = np.zeros_like(one.covariance), np.zeros_like(one.cross), 0.0
+    for share, p in parts:
+        away, short = p.mean - mean, p.lack - lack
+        covariance += share * (p.covariance + np.outer(away, away))
+        cross += share * (p.cross + np.outer(away, short))
+        spread += share * (p.spread + float((short**2).sum()))
+    return Problem(rows, np.asarray(mean), covariance, np.asarray(lack), cross, spread)
+
+
 def best(seen: Problem, unseen: Problem | None, ridge: float, centred: bool) -> Answer:
-    """The answer of the ridge that does best on unseen rows; the least one that is safe where there are none."""
+    """The answer of the ridge that does best on unseen rows; the least one that is safe where there are none.
+
+    Its errors are those of a fit on the seen rows; what it changes is fitted on all of them, by the same ridge.
+    """
     least = max(ridge, shrinkage(seen))
     about = seen if centred else seen.uncentred()
     steps: Sequence[float] = STEPS if unseen is not None else STEPS[:1]
-    found: Answer | None = None
+    found, chosen = None, 1.0
     for step in steps:
         answer = settle(seen, unseen, solve(about, least * step), centred)
         if found is not None and answer.error >= found.error:
             break  # the error has one valley
-        found = answer
+        found, chosen = answer, step
     assert found is not None
-    return found
+    if unseen is None:
+        return found
+    whole = pooled(seen, unseen)  # what was held back has said what the fit is worth, and may teach it now
+    change = solve(whole if centred else whole.uncentred(), least * chosen)
+    return replace(found, change=change, shift=settle(whole, None, change, centred).shift)

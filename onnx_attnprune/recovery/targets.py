@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,18 +13,31 @@ from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.jobs import Job
 from onnx_attnprune.recovery.means import Constants
+from onnx_attnprune.recovery.rectified import bytes_of_rows, is_dear
 
 PLAIN = {("", "Conv"), ("", "ConvTranspose"), ("", "Gemm"), ("", "MatMul"), ("com.microsoft", "FusedMatMul")}
+FREE = (-math.inf, math.inf)
+BOUNDS = {"Relu": (0.0, math.inf), "HardSwish": (-3.0, math.inf)}
 SMALLEST = 1e-3  # of the largest scale of a channel; a change behind a smaller one would have to be very large
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a consumer's error is looked at: a tensor that is its result times `scale` [outputs] plus something that
-    does not depend on it. None: not at all, for the result is no product of its weight."""
+    does not depend on it. None: not at all, for the result is no product of its weight.
+
+    low, high: all that reads the tensor makes the same of any two numbers below `low`, and of any two above `high`.
+    """
 
     name: str | None
     scale: Array | None = None
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def bounded(self) -> bool:
+        """True where some errors do not matter."""
+        return self.low > -math.inf or self.high < math.inf
 
 
 class Flow:
@@ -32,6 +46,7 @@ class Flow:
     def __init__(self, analysis: Analysis, jobs: Sequence[Job]) -> None:
         self._analysis, self._constants = analysis, Constants(analysis)
         self._readers: dict[str, list[Node]] = {}
+        self._outputs = {v.name for v in analysis.graph.model.graph.output}
         self._behind: dict[str, int] = {}  # for each tensor the jobs that it rests on, a bit each
         own: dict[int, int] = {}
         for k, job in enumerate(jobs):
@@ -40,7 +55,6 @@ class Flow:
             bits = own.get(node.index, 0)
             for name in names_read(node.proto):
                 bits |= self._behind.get(name, 0)
-            for name in node.inputs:
                 self._readers.setdefault(name, []).append(node)
             self._behind.update((name, bits) for name in node.outputs)
 
@@ -50,8 +64,8 @@ class Flow:
         node = job.consumer.node
         if (node.domain, node.op) not in PLAIN:
             return Target(None)
-        own, scale = Target(node.outputs[0]), None
-        name = node.outputs[0]
+        own, name, scale = Target(node.outputs[0]), node.outputs[0], None
+        ones = np.ones(len(job.consumer.outputs))
         while len(self._readers.get(name, ())) == 1:
             reader = self._readers[name][0]
             if reader.op == "BatchNormalization" and not reader.domain and scale is None:
@@ -63,14 +77,38 @@ class Flow:
                 if self._behind.get(other, 0) and self._alike(name, reader.outputs[0]) and other != name:
                     last = self._behind[reader.outputs[0]].bit_length() - 1 == place
                     sign = -1.0 if reader.op == "Sub" and reader.inputs[1] == name else 1.0
-                    ones = np.ones(len(job.consumer.outputs))
-                    return Target(reader.outputs[0], sign * (ones if scale is None else scale)) if last else own
+                    if not last:
+                        return own
+                    both = reader.outputs[0]
+                    return Target(both, sign * (ones if scale is None else scale), *self._bounds(both, job))
                 if self._constants.array(other) is None or reader.op == "Sub":
                     break
             elif reader.op not in ("Identity", "Dropout"):
                 break
             name = reader.outputs[0]
-        return own
+        bounds = self._bounds(name, job)
+        return Target(name, scale, *bounds) if bounds != FREE and self._alike(node.outputs[0], name) else own
+
+    def _bounds(self, name: str, job: Job) -> tuple[float, float]:
+        """The numbers between which it matters what a tensor holds: those of an activation that alone reads it."""
+        readers = self._readers.get(name, ())
+        if len(readers) != 1 or name in self._outputs or readers[0].domain or is_dear(job):
+            return FREE
+        if readers[0].op == "Clip":
+            return self._clipped(readers[0])
+        return BOUNDS.get(readers[0].op, FREE)
+
+    def _clipped(self, node: Node) -> tuple[float, float]:
+        found = list(FREE)
+        for k, attribute in enumerate(("min", "max")):
+            if node.attr(attribute) is not None:
+                found[k] = float(node.attr(attribute))
+            elif k + 1 < len(node.inputs) and node.inputs[k + 1]:
+                stored = self._constants.array(node.inputs[k + 1])
+                if stored is None:
+                    return FREE
+                found[k] = float(stored.reshape(-1)[0])
+        return found[0], found[1]
 
     def _alike(self, one: str, other: str) -> bool:
         a, b = (self._analysis.tensors[n].axes for n in (one, other))
@@ -95,6 +133,8 @@ class Flow:
                 rests |= self._behind[seen] & ~(1 << k)
             width = len(job.consumer.outputs) // job.view.groups
             more = 16 * job.view.groups * (int(job.kept.sum(1).max()) + width) ** 2
+            if targets[k].bounded:
+                more += bytes_of_rows(job)
             if wave and (rests & bits or size + more > room):
                 yield wave
                 wave, bits, size = [], 0, 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnx_attnprune import surgery
-from onnx_attnprune.recovery import Calibration, Limits, guarded, recover
+from onnx_attnprune.recovery import Calibration, Limits, guarded, recover, within_reach
 from onnx_attnprune.recovery.guard import divergence
 from onnx_attnprune.recovery.jobs import jobs_of
 from onnx_attnprune.recovery.targets import Flow
@@ -88,8 +88,64 @@ def test_little_memory_changes_nothing_but_the_number_of_waves() -> None:
     ]
     one, other = (run(f.model, feeds)["y"] for f in found)
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-    assert told == ["repair: wave 1 of 2, 1 layers of 2", "repair: wave 2 of 2, 1 layers of 2"]
-    assert (found[0].waves, found[0].samples) == (2, 256)
+    assert told == [f"repair: wave {k} of 3, 1 layers of 3" for k in (1, 2, 3)]
+    assert (found[0].waves, found[0].samples, found[0].consumers) == (3, 256, 2)
+
+
+def test_a_layer_that_loses_no_input_makes_up_for_those_before_it() -> None:
+    model = parse(DEEP)
+    analysis, alive = without(model, {"w1": [0, 3, 5, 6, 9, 11]})
+    found = recover("sequential", analysis, alive, surgery.prune(analysis, alive), samples(model, 1024)).model
+    feeds = {"x": np.concatenate([r["x"] for r in samples(model, 512, seed=9).runs])}
+    follower = stored(found, next(n.input[1] for n in found.graph.node if n.output[0] in ("e", "e_uncompensated")))
+    assert not np.array_equal(follower, stored(model, "w3"))
+    assert within_reach(analysis, alive) == {"c", "e", "y"}
+    after = divergence([run(model, feeds)], [run(found, feeds)])
+    only = recover("least-squares", analysis, alive, surgery.prune(analysis, alive), samples(model, 1024)).model
+    assert after < 0.85 * divergence([run(model, feeds)], [run(only, feeds)])
+
+
+ACTIVATED = """g (float[N, 6] x) => (float[N, 8] y, float[N, 7] z)
+<float[6, 9] w1, float[9, 8] w2, float[9, 7] w3, float[9, 5] w4, float[5, 8] w5,
+ float low = {{0.5}}, float high = {{4}}> {{
+    a = MatMul(x, w1)
+    b = Tanh(a)
+    c = MatMul(b, w2)
+    d = {activation}
+    e = MatMul(b, w4)
+    f = Relu(e)
+    h = MatMul(f, w5)
+    y = Add(d, h)
+    z = MatMul(b, w3)
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("activation", "bounds"),
+    [
+        ("Relu(c)", (0.0, np.inf)),
+        ("Clip(c, low, high)", (0.5, 4.0)),
+        ("HardSwish(c)", (-3.0, np.inf)),
+        ("Sigmoid(c)", (-np.inf, np.inf)),
+    ],
+)
+def test_errors_that_an_activation_hides_are_known(activation: str, bounds: tuple[float, float]) -> None:
+    model = parse(ACTIVATED.format(activation=activation))
+    analysis, alive = without(model, {"w1": [2, 5]})
+    jobs, _ = jobs_of(analysis, alive)
+    flow = Flow(analysis, jobs)
+    found = {j.consumer.node.outputs[0]: flow.target(k, j) for k, j in enumerate(jobs)}
+    assert (found["c"].low, found["c"].high) == bounds
+    assert found["c"].bounded == (bounds != (-np.inf, np.inf))
+    assert not found["z"].bounded  # an output of the network, of which every number counts
+
+
+def test_what_others_read_beside_an_activation_is_not_hidden() -> None:
+    model = parse(ACTIVATED.format(activation="Relu(c)").replace("y = Add(d, h)", "y = Add(d, c)"))
+    analysis, alive = without(model, {"w1": [2, 5]})
+    jobs, _ = jobs_of(analysis, alive)
+    flow = Flow(analysis, jobs)
+    assert not any(flow.target(k, j).bounded for k, j in enumerate(jobs) if j.consumer.node.outputs[0] == "c")
 
 
 def test_a_repair_that_brings_nothing_nearer_is_taken_back() -> None:
