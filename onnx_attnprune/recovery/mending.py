@@ -65,6 +65,7 @@ class Mender:
         by = np.ones(np.count_nonzero(first.outputs)) if scale is None else scale
         grouped = by.reshape(len(problems), 1, -1)
         found = fitted(problems, ridge, centred)
+        helps = found.error < found.before  # by rows that were not looked at; below, some were
         old = self._weights.cut(first, jobs[0].read())
         new = self._weights.rounded(first, old + first.form.weight(found.change / grouped, old.shape))
         change = first.form.matrix(new - old, len(problems)) * grouped
@@ -72,7 +73,7 @@ class Mender:
             answers = [settle(*pair, one, centred) for pair, one in zip(problems, change, strict=True)]
             found = _together(problems, answers, centred)
         sound = bool(np.isfinite(new).all()) and np.linalg.norm(new) < LARGEST_GROWTH * np.linalg.norm(jobs[0].read())
-        better = sound and found.error < found.before
+        better = sound and helps and found.error < found.before
         if better:
             self._weights.replace(jobs, new)
         shift = (found.shift if better else found.plain) / by
