@@ -94,7 +94,7 @@ def test_a_table_for_people(home: StandIn, bundle: Path) -> None:
         "latency, batch 1 (1x3x12x10)",
         "xnnpack leaves operators of one to the CPU",
         "phone Acme Anvil 9, R58M42, Android 14 (arm64-v8a), ONNX Runtime 1.22.0",
-        "outputs as computed here, on 1 samples (random values)",
+        "outputs as computed here, on 1 sample (random values)",
         "all in turns, 1 each of 2 inferences",
     ):
         assert text in words
@@ -224,7 +224,8 @@ BAD: dict[str, tuple[int, str, list[str]]] = {
     "threads": (2, "--threads -1: must be 0", ["b", "--threads", "-1"]),
     "no time": (2, "--timeout 0: must be a number of seconds above 0", ["b", "--timeout", "0"]),
     "tolerance": (2, "--tolerance -1: must be 0 or more", ["b", "--tolerance", "-1"]),
-    "report over the bundle": (2, "would overwrite an input", ["b", "--report", "b/run.sh"]),
+    "report over the bundle": (2, "would overwrite an input", ["b", "--report", "b/manifest.json"]),
+    "report of no form": (2, "the name must end in .json or .html", ["b", "--report", "r.txt"]),
     "report in no folder": (7, "No such file or directory", ["b", "--report", "no/r.json"]),
 }  # fmt: skip  # a line each
 

@@ -115,3 +115,5 @@ def test_the_page_on_phones_from_start_to_end(tmp_path: Path, monkeypatch: pytes
         done = CliRunner().invoke(main, [*words, *more])
         assert done.exit_code == 0, done.output
     assert json.loads(Path("phone.json").read_text())["format"] == "onnx-attnprune/bench"
+    page = Path("phone.html").read_text()
+    assert "<h1><bdi>model.onnx</bdi> and <bdi>small.onnx</bdi> on <bdi>Acme Anvil 9</bdi></h1>" in page

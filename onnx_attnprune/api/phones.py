@@ -14,6 +14,7 @@ from onnx_attnprune.api.models import (
     model_file,
     name_of,
     path_or_none,
+    paths,
     plan_file,
     shapes,
     told,
@@ -41,8 +42,8 @@ def device_check(
         raise SettingsError(f"device_check looks at one model or two, not at {len(models)}")
     command = told("device_check", models, dict(locals()), usual_of(device_check))
     with ExitStack() as stack:
-        paths = [stack.enter_context(model_file(model)) for model in models]
-        found = check_usability(paths, shapes(shape), command, tell)
+        files = [stack.enter_context(model_file(model)) for model in models]
+        found = check_usability(files, shapes(shape), command, tell)
     named = zip(found.models, models, strict=True)
     return replace(found, models=tuple(replace(one, model=name_of(model)) for one, model in named))
 
@@ -85,7 +86,7 @@ def device_run(
     tolerance: float | None = None,
     accelerators_only: bool = False,
     timeout: float = 300.0,
-    report: PathLike | None = None,
+    report: PathLike | Sequence[PathLike] = (),
     tell: Tell = lambda _: None,
 ) -> DeviceRun:
     """A bundle run on a phone over adb: `onnx-attnprune device run FOLDER`.
@@ -98,6 +99,6 @@ def device_run(
     request = DeviceRequest(
         Path(folder), serial=serial, adb=str(adb), providers=providers,
         tools=path_or_none(tools), repeats=repeats, runs=runs, threads=threads, tolerance=tolerance,
-        accelerators_only=accelerators_only, timeout=timeout, report=path_or_none(report), command=command,
+        accelerators_only=accelerators_only, timeout=timeout, reports=paths(report), command=command,
     )  # fmt: skip  # some fields a line
     return run_device(request, tell)

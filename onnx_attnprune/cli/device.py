@@ -38,7 +38,7 @@ Examples:
 _RUN_EXAMPLES = """\b
 Examples:
   onnx-attnprune device run bundle --tools android-tools
-  onnx-attnprune device run bundle --provider nnapi --report phone.json
+  onnx-attnprune device run bundle --report phone.json --report phone.html
   onnx-attnprune device run bundle --serial emulator-5554 --repeats 20
 """
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON on standard output.")
@@ -137,7 +137,14 @@ def bundle(as_json: bool, debug: bool, **options: Any) -> None:
 @click.option(
     "--timeout", type=Number(), default=300, show_default=True, metavar="S", help="Seconds for any one command there."
 )
-@click.option("--report", type=FILE, metavar="F.json", help="Write the figures as JSON.")
+@click.option(
+    "--report",
+    "reports",
+    type=FILE,
+    multiple=True,
+    metavar="F.json|F.html",
+    help="Write the figures, as JSON or as a page (pip install 'onnx-attnprune[report]'); repeatable.",
+)
 @_JSON
 @DEBUG
 def run(as_json: bool, debug: bool, **options: Any) -> None:

@@ -6,14 +6,15 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx_attnprune.deploy.bundle import read_bundle
+from onnx_attnprune.deploy.bundle import MANIFEST, read_bundle
 from onnx_attnprune.deploy.onphone import Wanted, run_on, tool_files
 from onnx_attnprune.errors import AttnPruneError, DeviceError, ProviderError, SettingsError, VerificationError
 from onnx_attnprune.phone import connected
 from onnx_attnprune.pipeline.request import Tell
-from onnx_attnprune.report import check_outputs, to_json, versions, write_text
+from onnx_attnprune.report import Outputs, check_outputs, check_reports, versions
 from onnx_attnprune.report.bench import Bench
 from onnx_attnprune.report.device import DeviceRun
+from onnx_attnprune.report.forms import device_text
 from onnx_attnprune.runtime import check_threads
 
 ON_PHONES = ("nnapi", "xnnpack", "cpu")
@@ -28,8 +29,8 @@ class DeviceRequest:
     serial: of the phone (None: the only one there). adb: the program. tools: a folder with ONNX Runtime's tools for
     Android (None: they lie in the phone's temporary folder). repeats: how often each model has its turn; runs:
     inferences in each. tolerance: of outputs, as a share of their largest value (None: what suits their type).
-    accelerators_only: NNAPI may not use the phone's CPU. timeout: seconds for any one command on the phone. report:
-    where the figures go as JSON.
+    accelerators_only: NNAPI may not use the phone's CPU. timeout: seconds for any one command on the phone.
+    reports: where the figures go, each in the form that its ending names.
     """
 
     bundle: Path
@@ -43,7 +44,7 @@ class DeviceRequest:
     tolerance: float | None = None
     accelerators_only: bool = False
     timeout: float = USUAL_TIMEOUT
-    report: Path | None = None
+    reports: tuple[Path, ...] = ()
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -70,8 +71,8 @@ def run_device(request: DeviceRequest, tell: Tell = lambda _: None) -> DeviceRun
     """
     bundle = read_bundle(request.bundle)
     tools = {} if request.tools is None else tool_files(request.tools)
-    if request.report is not None:
-        check_outputs([request.report], [request.bundle / name for name in bundle.files])
+    check_reports(request.reports)
+    check_outputs(request.reports, [request.bundle / name for name in (MANIFEST, *bundle.files)])
     tell("look for the phone")
     adb = connected(request.adb, request.serial, request.timeout)
     wanted = Wanted(
@@ -87,8 +88,10 @@ def run_device(request: DeviceRequest, tell: Tell = lambda _: None) -> DeviceRun
     error = device_failure(run)
     if error is not None and not seconds:
         raise error
-    if request.report is not None:
-        write_text(to_json(run), request.report)
+    with Outputs() as outputs:
+        for path in request.reports:
+            outputs.put_text(device_text(run, path), path)
+        outputs.commit()
     return run
 
 

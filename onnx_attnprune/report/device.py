@@ -71,13 +71,24 @@ def _parts(run: DeviceRun, width: int) -> Iterator[RenderableType]:
     yield line("phone", f"{phone.name}, {phone.serial}, {android}{runtime}")
     measured = [row for row in run.bench.rows if row.outcome == "measured"]
     if measured:
-        yield line("outputs", f"as computed here, on {run.samples} samples ({run.inputs})", "green")
+        yield line("outputs", f"as computed here, on {samples_text(run)} ({run.inputs})", "green")
         turns = f"all in turns, {run.repeats} each of {run.runs} inferences"
         yield line("note", f"{turns}; {conditions(run.bench.threads)}")
-    if any(row.provider == "nnapi" for row in measured):
-        yield line("note", WITHOUT_CPU if run.accelerators_only else WITH_CPU)
+    for text in warned(run):
+        yield line("note", text)
+
+
+def samples_text(run: DeviceRun) -> str:
+    """How many samples it was checked on."""
+    return f"{run.samples:,} {'sample' if run.samples == 1 else 'samples'}"
+
+
+def warned(run: DeviceRun) -> Iterator[str]:
+    """What a reader of the figures should know besides."""
+    if any(row.provider == "nnapi" and row.outcome == "measured" for row in run.bench.rows):
+        yield WITHOUT_CPU if run.accelerators_only else WITH_CPU
     if run.left:
-        yield line("warning", f"on the phone {run.left}", "bold yellow")
+        yield f"on the phone {run.left}"
 
 
 def render_bundle(report: BundleReport, console: Console) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from onnx_attnprune.errors import SettingsError
+from onnx_attnprune.report.device import DeviceRun
 from onnx_attnprune.report.jsontext import to_json
 from onnx_attnprune.report.model import Report
-from onnx_attnprune.report.page import page, require
+from onnx_attnprune.report.page import device_page, page, require
 
 REPORTS: Mapping[str, Callable[[Report], str]] = MappingProxyType({".json": to_json, ".html": page})
+ON_PHONES: Mapping[str, Callable[[DeviceRun], str]] = MappingProxyType({".json": to_json, ".html": device_page})
 
 
 def check_reports(paths: Sequence[Path]) -> None:
@@ -29,3 +31,8 @@ def check_reports(paths: Sequence[Path]) -> None:
 def report_text(report: Report, path: Path) -> str:
     """The report in the form that the file's name asks for."""
     return REPORTS[path.suffix.lower()](report)
+
+
+def device_text(run: DeviceRun, path: Path) -> str:
+    """A run on a phone in the form that the file's name asks for."""
+    return ON_PHONES[path.suffix.lower()](run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx_attnprune.evaluate.bench import Row
@@ -52,7 +52,12 @@ def _latencies(report: Report) -> Iterator[OnProvider]:
     benched = {row.provider for row in report.bench}
     if speed is not None and speed.provider not in benched:
         yield OnProvider(speed.provider, Timed(speed.before), Timed(speed.after), speed.speedup, speed.shapes)
-    for before, after in zip(report.bench[::2], report.bench[1::2], strict=True):
+    yield from paired(report.bench)
+
+
+def paired(rows: Sequence[Row]) -> Iterator[OnProvider]:
+    """One entry a provider, of two rows each: the original and the pruned model."""
+    for before, after in zip(rows[::2], rows[1::2], strict=True):
         factor = None if after.speed_up is None else after.speed_up.factor
         yield OnProvider(
             after.provider, Timed(before.latency, before), Timed(after.latency, after), factor, after.shapes
