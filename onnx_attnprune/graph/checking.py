@@ -190,16 +190,34 @@ def parameter_count(model: ModelProto) -> int:
     return counted
 
 
+# What moves numbers, the first operand's or those of all of them, and what makes other numbers of them.
+MOVING = {
+    "Cast", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose",
+    "Unsqueeze",
+}  # fmt: skip  # a list of names
+JOINING, COMPUTING = {"Concat", "Where"}, {"Add", "CumSum", "Max", "Min", "Mul", "Neg", "Sub"}
+INDEXING = {"Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"}
+FEW = 2  # entries that anything which is read by index will have
+
+
 def index_limits(graph: Graph) -> dict[str, int]:
-    """For each integer graph input that reads entries of a constant, how many entries there are to read."""
-    source = {s.name: s.name for s in graph.inputs}
+    """For each graph input whose numbers read entries by index, how many entries there surely are to read.
+
+    As many as the constant has that is read; a few where it is no constant, or where the numbers are computed with.
+    """
+    sources: dict[str, dict[str, bool]] = {s.name: {s.name: True} for s in graph.inputs}  # True: only moved
     limits: dict[str, int] = {}
     for node in graph.nodes:
-        if node.op in ("Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose"):
-            if node.inputs[0] in source:
-                source[node.outputs[0]] = source[node.inputs[0]]
-        elif node.op == "Gather" and node.inputs[1] in source and node.inputs[0] in graph.constants:
-            size = graph.constants[node.inputs[0]].dims[int(node.attr("axis", 0))]
-            name = source[node.inputs[1]]
-            limits[name] = min(size, limits.get(name, size))
+        if node.op in INDEXING:
+            table = graph.constants.get(node.inputs[0]) if node.op == "Gather" else None
+            rows = FEW if table is None else table.dims[int(node.attr("axis", 0))]
+            for name, moved in sources.get(node.inputs[1], {}).items():
+                limits[name] = min(limits.get(name, rows), rows if moved else FEW)
+        if node.op in MOVING | JOINING | COMPUTING:
+            found: dict[str, bool] = {}
+            for operand in node.inputs[: 1 if node.op in MOVING else None]:
+                for name, moved in sources.get(operand, {}).items():
+                    found[name] = found.get(name, True) and moved and node.op not in COMPUTING
+            if found:
+                sources.update(dict.fromkeys(node.outputs, found))
     return limits

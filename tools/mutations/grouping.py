@@ -3,6 +3,7 @@
 FILE = "onnx_attnprune/grouping/"
 TESTS = [
     "tests/test_grouping.py",
+    "tests/test_shared_weights.py",
     "tests/test_surgery.py",
     "tests/ops/test_control.py",
     "tests/ops/test_shape.py",
@@ -23,4 +24,10 @@ MUTANTS = [
     ("groups", "while name in names:", "while False:"),
     ("groups", 'self._spared.get(var.id, "")', '""'),
     ("alive_of", "mask[list(gone)] = False", "mask[list(gone)[:1]] = False"),
+    ("analysis", "tie_uses(self.space, self.slots, self.roles, self.graph.constants)", "pass"),
+    ("tie_uses", "and _differs(constants[name])", ""),
+    ("tie_uses", "any(role in WEIGHING for _, role in roles.get(slot.id, ()))", "True"),
+    ("_tie_parts", "for pair in _pieces(space, one, other):", "for pair in ():"),
+    ("_tie_parts", "_is_free(space, one) and _is_free(space, other) and", ""),
+    ("_pieces", "pair[k], rest = space.split(part, width)", "rest, pair[k] = space.split(part, width)"),
 ]

@@ -15,4 +15,6 @@ MUTANTS = [
     ("scatter_nd", "and n.tensor(2).silent", ""),
     ("grid_sample", "(x[0], *x[2:], *grid)", "(x[0],)"),
     ("roi_align", "(x[0], *x[2:], *boxes, *n.axes(2))", "(x[0],)"),
+    ("one_hot", "dtype=n.tensor(2).dtype", "silent=True, dtype=n.tensor(2).dtype"),
+    ("one_hot", "% (len(x) + 1)", "% len(x)"),
 ]

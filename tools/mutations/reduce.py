@@ -32,4 +32,6 @@ MUTANTS = [
     ("top_k", "n.positions(int(count))", "x[axis]"),
     ("running_sum", '"summed along")', '"summed along") if False else None'),
     ("_without", "n.positions(1) if k in gone else a", "a"),
+    ("reduce", "n.is_nonnegative(0)", "True"),
+    ("reduce", "or largest)", "or largest or True)"),
 ]

@@ -35,4 +35,6 @@ MUTANTS = [
     ("_padded", 'n.keep(axis, "padded")', "pass"),
     ("_padded", "low >= 0 and high >= 0 and", ""),
     ("_padded", 'n.attr("mode", "constant") == "constant" and', ""),
+    ("cut", "isinstance(place, Term) and place.dynamic", "isinstance(place, Term)"),
+    ("_range", 'n.keep(axis, "sliced at places that are computed at run time")', "pass"),
 ]
