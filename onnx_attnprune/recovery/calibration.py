@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ class Range:
 UNIT, SIGNED, BYTES = Range("[0, 1]"), Range("[-1, 1]", 2.0, -1.0), Range("[0, 255]", 255.0)
 WHITENED = Range("zero mean, unit variance", whitened=True)
 RANGES = (UNIT, SIGNED, WHITENED, BYTES)
+COLOURS, SHARED = 3, (0.6, 1.0)  # the share of a colour that all colours have in common
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def _images(shape: tuple[int, ...], pixels: Range, rng: np.random.Generator) -> 
     images = np.empty(shape, np.float32)
     makers = (_blurred, lambda s, r: _pink(s, 2, r), _rectangles)
     for k in range(shape[0]):
-        image = makers[k % 3](shape[1:], rng)
+        image = _coloured(makers[k % 3], shape[1:], rng)
         image = (image - image.min()) / (np.ptp(image) + 1e-6)
         if pixels.whitened:
             images[k] = (image - image.mean()) / (image.std() + 1e-6)
@@ -144,6 +145,23 @@ def _images(shape: tuple[int, ...], pixels: Range, rng: np.random.Generator) -> 
             image = np.maximum(image - rng.uniform(0, 0.6), 0) * rng.uniform(0.5, 1.5)
             images[k] = np.minimum(image, 1) * pixels.gain + pixels.offset
     return images
+
+
+def _coloured(
+    make: Callable[[tuple[int, ...], np.random.Generator], NDArray[np.float64]], shape: tuple[int, ...],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:  # fmt: skip  # two lines
+    """One image. Three colours go together, as in photographs, where most of what one shows the others show too."""
+    own = make(shape, rng)
+    if shape[0] != COLOURS:
+        return own
+    share = rng.uniform(*SHARED)
+    grey = make((1, *shape[1:]), rng)
+    return np.asarray(share * _standard(grey) + np.sqrt(1 - share**2) * _standard(own))
+
+
+def _standard(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray((image - image.mean()) / (image.std() + 1e-6))
 
 
 def _pink(shape: tuple[int, ...], axes: int, rng: np.random.Generator) -> NDArray[np.float64]:

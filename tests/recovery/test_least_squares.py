@@ -234,3 +234,11 @@ def test_a_trained_network_gets_most_of_its_accuracy_back(name: str) -> None:
         accuracy[method] = evaluate(Session(found.model, threads=1), data, 250).top1
     assert accuracy["sequential"] > accuracy["none"] + 0.2
     assert accuracy["sequential"] > 0.9
+
+
+def test_colours_of_made_up_images_go_together() -> None:
+    inputs = Inputs({"x": (30, 3, 24, 20)}, {"x": np.dtype(np.float32)}, {}, 30)
+    for image in procedural(inputs, 30, UNIT).runs[0]["x"]:
+        between = np.corrcoef(image.reshape(3, -1))
+        assert between[np.triu_indices(3, 1)].mean() > 0.2
+        assert between.min() < 0.9999  # and are not all grey
