@@ -14,12 +14,13 @@ from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from tests.growing import Growing
 from tests.quantised_layers import QuantisedLayers
+from tests.turned_layers import TurnedLayers
 
 MICROSOFT = "com.microsoft"
 LENGTH = 6  # what tests/oracle.py takes for a free size that is not the first
 
 
-class SequenceGrower(QuantisedLayers, Growing):
+class SequenceGrower(QuantisedLayers, TurnedLayers, Growing):
     """Adds random layers to a network over sequences of a fixed or of a free length."""
 
     def __init__(self, draw: st.DrawFn, opset: int) -> None:
@@ -272,7 +273,7 @@ class SequenceGrower(QuantisedLayers, Growing):
         return [
             self.dense, self.residual, self.gated, self.crossed, self.normalised, self.attention, self.attention,
             self.recurrent, self.convolved, self.pooled, self.branched, self.looped, self.scanned,
-            self.quantised, self.quantised,
+            self.quantised, self.quantised, self.rotary, self.windowed,
         ]  # fmt: skip  # a list
 
     def finished(self, x: str) -> ModelProto:
