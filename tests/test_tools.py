@@ -199,3 +199,13 @@ def test_cuda_installs_prunes_and_measures(library: int, tmp_path: Path, monkeyp
         f"python -m onnx_attnprune bench m.onnx {tmp_path}/m_pruned.onnx --provider {providers} --batch 1,32 "
         f"--seconds 2 --report {tmp_path}/m.json"
     )
+
+
+# ---------------------------------------------------------------- deliberate errors
+def test_deliberate_errors_fit_the_code_and_reach_every_rule() -> None:
+    """`tools/mutants` runs them, which takes an hour; a line of code that has changed since is told of here."""
+    mutants = load("mutants")
+    listed = [m for path in sorted((TOOLS / "mutations").glob("*.py")) for m in mutants.mutants_of(path)]
+    assert len(listed) > 400
+    assert [told for m in listed if (told := mutants._stale(m))] == []
+    assert mutants.rules_without(listed) == []

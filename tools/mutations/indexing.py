@@ -3,6 +3,7 @@
 MUTANTS = [
     ("triangle", 'n.keep(x[-2:], "cut along a diagonal")', "pass"),
     ("reverse", 'x[int(n.attr("time_axis", 0))]', "x[-1]"),
+    ("one_hot", 'int(n.attr("axis", -1)) % (len(x) + 1)', "len(x)"),
     ("compress", "x[at] = late", "pass"),
     ("compress", "n.keep(x[at], BY_INDEX)", "pass"),
     ("_beside", "n.keep(column, BY_INDEX)", "pass"),

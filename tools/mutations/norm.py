@@ -21,6 +21,8 @@ MUTANTS = [
     ("layer_norm", "*(n.positions(1) for _ in x[axis:])", ""),
     ("lrn", 'n.keep(n.axes(0)[1:2], "normalised over neighbouring channels")', "pass"),
     ("lp_norm", 'n.keep(over, "normalised over")', "pass"),
+    ("lp_norm", 'n.axis_attr("axis", len(x), -1)', "0"),
+    ("lp_norm", "if not n.tensor(0).silent:", "if False:"),
     ("lp_norm", '((over, "a norm runs over it"),)', "()"),
     ("mean_variance_norm", 'n.keep(n.axes(0), "divided by a variance, which a silenced channel has none of")', "pass"),
     ("softmax", "-1 if n.opset >= 13 else 1", "-1"),
