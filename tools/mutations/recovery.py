@@ -25,7 +25,7 @@ MUTANTS = [
     ("settle", "seen if unseen is None else unseen", "seen"),
     ("best", "if found is not None and answer.error >= found.error:", "if False:"),
     ("best", "max(ridge, shrinkage(seen))", "ridge"),
-    ("put", "better = sound and found.error < found.before", "better = True"),
+    ("put", "better = sound and helps and found.error < found.before", "better = True"),
     ("put", "found.shift if better else found.plain", "found.plain"),
     ("Form.matrix", "self.alpha * ", ""),
     ("Form.weight", "matrix / self.alpha", "matrix"),
