@@ -77,6 +77,14 @@ def test_bad_input(code: int, told: str, arguments: list[str], tmp_path: Path, m
     assert files(tmp_path) == {"in.onnx"}
 
 
+def test_which_of_two_models_is_to_blame(tmp_path: Path) -> None:
+    nameless = cnn()
+    nameless.graph.ClearField("name")
+    done = device("check", saved(cnn(), tmp_path), saved(nameless, tmp_path, "out.onnx"))
+    assert done.exit_code == 3
+    assert done.stderr.startswith(f"error: {tmp_path / 'out.onnx'}: the shapes can't be fixed: Field 'name' of 'graph'")
+
+
 # ---------------------------------------------------------------- bundle
 def bundle(folder: Path, *options: object) -> Result:
     """A bundle of a small network and a pruned one, in `folder`/b."""

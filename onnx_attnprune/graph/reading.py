@@ -32,7 +32,10 @@ def read_model(path: str | os.PathLike[str]) -> ModelProto:
         model = parse_model(view, str(path))
     read_external(model, path)
     check_data(model, path)
-    return in_order(inline_functions(model))
+    try:
+        return in_order(inline_functions(model))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnx_attnprune.deploy.usability import changes, usability
+from onnx_attnprune.errors import ModelError
 from onnx_attnprune.evaluate.feeds import Shape, input_specs, single_shapes
 from onnx_attnprune.graph import read_model
 from onnx_attnprune.pipeline.request import Tell
@@ -27,6 +28,10 @@ def check_usability(
         for path in models:
             tell(f"look at {path.name}")
             model = read_model(path)
-            found.append(usability(model, single_shapes(input_specs(model), shapes), str(path), Path(folder)))
+            sizes = single_shapes(input_specs(model), shapes)
+            try:
+                found.append(usability(model, sizes, str(path), Path(folder)))
+            except ModelError as error:
+                raise ModelError(f"{path}: {error}") from None
     changed = changes(*found) if len(found) == 2 else ()
     return UsabilityReport(command, versions(), tuple(found), changed)

@@ -101,6 +101,18 @@ def test_a_link_that_leads_out_is_not_followed(tmp_path: Path) -> None:
         read_model(path)
 
 
+def test_functions_that_call_themselves(tmp_path: Path) -> None:
+    model = cnn()
+    function = helper.make_function(
+        "d", "F", ["a"], ["b"], [helper.make_node("F", ["a"], ["b"], domain="d")], [helper.make_opsetid("d", 1)]
+    )
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("d", 1))
+    path = saved(model, tmp_path)
+    with pytest.raises(ModelError, match=rf"{path}: the model's functions can't be put in place: Cycle detected"):
+        read_model(path)
+
+
 # ---------------------------------------------------------------- the hash
 def test_the_hash_of_a_single_file_is_that_of_the_file(tmp_path: Path) -> None:
     path = saved(cnn(), tmp_path)
