@@ -223,3 +223,52 @@ def test_measure_kept_fails_on_what_is_no_model(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, TOOLS / "measure_kept", path], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "not an ONNX model" in done.stderr
+
+
+# ---------------------------------------------------------------- tools/check_promises
+promises = load("tools_check_promises", "check_promises")
+
+
+def told(monkeypatch: pytest.MonkeyPatch, after: float, factor: float, failed: tuple[str, ...] = ()) -> None:
+    """Commands that say: 93 % right before, 92.5 % after pruning, and `after` on the samples that verify has."""
+    run = {
+        "accuracy": {"before": {"top1": 0.93, "n": 1000}, "after": {"top1": 0.925}},
+        "macs": {"before": 200, "after": 90},
+        "speed": {"speedup": 1.6},
+    }
+    checks = [{"name": name, "status": "failed"} for name in failed]
+    verified = {"accuracy": {"before": {"top1": 0.93}, "after": {"top1": after, "n": 1000}}, "checks": checks}
+    answers = {"verify": verified, "bench": {"rows": [{}, {"speed_up": {"factor": factor}}]}}
+    monkeypatch.setattr(promises, "command", lambda *words, codes=(0,): answers.get(words[0], run))
+
+
+@pytest.mark.parametrize(
+    ("after", "failed", "kept", "verdict"),
+    [
+        (0.925, (), True, "held"),
+        (
+            0.9,
+            ("largest drop",),
+            True,
+            "within chance",
+        ),  # 2 points more than promised are within chance on 1,000 samples
+        (0.88, ("largest drop",), False, "BROKEN"),
+        (0.925, ("repair",), False, "BROKEN repair"),
+    ],
+)
+def test_a_promised_drop(
+    monkeypatch: pytest.MonkeyPatch, after: float, failed: tuple[str, ...], kept: bool, verdict: str
+) -> None:
+    told(monkeypatch, after, 1.5, failed)
+    row, found = promises.held_drop(Path("net.onnx"), 0.01, (Path("a"), Path("b")), Path("c"), Path())
+    assert found == kept
+    assert row.endswith(f"| {verdict} |")
+    assert row.startswith("| net | drop of at most 0.01 | 45.0% | +0.0050 | ")
+
+
+@pytest.mark.parametrize(("factor", "kept"), [(1.5, True), (1.38, True), (1.3, False)])
+def test_a_promised_latency(monkeypatch: pytest.MonkeyPatch, factor: float, kept: bool) -> None:
+    told(monkeypatch, 0.92, factor)
+    row, found = promises.held_latency(Path("net.onnx"), 0.7, 1.0, Path("c"), Path())
+    assert found == kept
+    assert f"| 45.0% | 0.625 | {1 / factor:.3f} in bench |" in row
