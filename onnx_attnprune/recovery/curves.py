@@ -15,8 +15,7 @@ from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.least_squares import gather
 from onnx_attnprune.recovery.losses import LEAST, POWERS, Order, Probe, curve_of
-from onnx_attnprune.recovery.obs import WIDEST
-from onnx_attnprune.recovery.readings import readings_of
+from onnx_attnprune.recovery.readings import WIDEST, readings_of
 from onnx_attnprune.recovery.rows import Array
 
 SHARES = (0.1, 0.25, 0.5, 0.75)  # of a group's channels whose removal is measured at the outputs

@@ -17,6 +17,7 @@ from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import ModelProto, with_outputs
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.calibration import Calibration, runnable
+from onnx_attnprune.recovery.few import SMALL
 from onnx_attnprune.recovery.jobs import Job, by_weight, jobs_of
 from onnx_attnprune.recovery.mending import Fit, Mender, Pair, fitted
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery, samples_of
@@ -41,15 +42,28 @@ def refit(
     """
     calibration = samples_of(calibration, "least squares")
     jobs, notes = jobs_of(analysis, alive)
+    total = len(jobs) + len(notes)
+    jobs = [job for job in jobs if _fits(job, limits, notes)]
     waves = list(_waves(jobs, limits.moments))
     for k, wave in enumerate(waves):
         limits.tell(f"repair: wave {k + 1} of {len(waves)}, {len(wave)} layers")
         moments = gather(analysis.graph.model, list(dict.fromkeys(j.view for j in wave)), calibration)
         mend(analysis, alive, pruned, wave, moments, ridge_for(calibration))
     return Recovery(
-        pruned, f"least squares on {calibration.source}", len(jobs) + len(notes), len(jobs), tuple(notes),
+        pruned, f"least squares on {calibration.source}", total, len(jobs), tuple(notes),
         waves=len(waves), samples=calibration.samples,
     )  # fmt: skip  # two lines
+
+
+def _fits(job: Job, limits: Limits, notes: list[str]) -> bool:
+    """False, and a note more, where the moments of one layer alone take more memory than all of them may."""
+    if job.view.bytes <= max(limits.moments, SMALL):
+        return True
+    notes.append(
+        f"{job.consumer.node.name}: not refitted ({job.view.columns} columns, whose moments take "
+        f"{job.view.bytes / 1e9:.1f} GB: more --memory, or --recover sequential, which can do without)"
+    )
+    return False
 
 
 def ridge_for(calibration: Calibration) -> float:
@@ -75,7 +89,7 @@ def fit(job: Job, moments: Sequence[tuple[Moments, Moments]], ridge: float) -> F
 def problems_of(job: Job, moments: Sequence[tuple[Moments, Moments]]) -> list[Pair]:
     """What the kept columns of each group have to make up for."""
     weight, outputs = job.weight, job.consumer.outputs.reshape(job.view.groups, -1)
-    found = []
+    found: list[Pair] = []
     for w, kept, out, (seen, unseen) in zip(weight, job.kept, outputs, moments, strict=True):
         if kept.any():
             found.append((lost(seen, kept, w[:, out]), lost(unseen, kept, w[:, out]) if unseen.rows else None))

@@ -24,7 +24,7 @@ from onnx_attnprune.planning import emptied
 from onnx_attnprune.recovery.calibration import Calibration, Feeds
 from onnx_attnprune.recovery.jobs import jobs_of
 from onnx_attnprune.recovery.least_squares import gather, mend, ridge_for
-from onnx_attnprune.recovery.readings import Reading, in_waves, readings_of, steadied
+from onnx_attnprune.recovery.readings import WIDEST, Reading, in_waves, readings_of, steadied
 from onnx_attnprune.recovery.rows import Array, Moments, View
 from onnx_attnprune.runtime import Session
 
@@ -50,8 +50,8 @@ def losses_of(
     """
     probe = Probe(analysis, calibration, samples)
     found: dict[int, Array] = {}
-    for wave in in_waves(analysis, analysis.groups, {}):
-        readings = readings_of(analysis, wave, {})
+    for wave in in_waves(analysis, analysis.groups, {}, WIDEST):
+        readings = readings_of(analysis, wave, {}, WIDEST)
         views = list(dict.fromkeys(r.job.view for group in wave for r in readings[group.id]))
         moments = gather(analysis.graph.model, views, calibration) if views else {}
         for group in wave:

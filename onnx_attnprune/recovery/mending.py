@@ -14,11 +14,11 @@ from onnx_attnprune.recovery.bias import Biases
 from onnx_attnprune.recovery.compensate import shift_of
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.jobs import Job
-from onnx_attnprune.recovery.solving import Answer, Problem, best, settle
+from onnx_attnprune.recovery.solving import Answer, Posed, best, settle
 from onnx_attnprune.recovery.stored import takes_bias
 from onnx_attnprune.recovery.weights import Weights
 
-Pair = tuple[Problem, Problem | None]  # of rows that the fit sees, and of others
+Pair = tuple[Posed, Posed | None]  # of rows that the fit sees, and of others
 LARGEST_GROWTH = 10.0  # times its norm in the unpruned model, that a weight may reach
 
 

@@ -21,12 +21,11 @@ from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import Consumer
 from onnx_attnprune.recovery.energies import Seen, seen_of
 from onnx_attnprune.recovery.least_squares import gather
-from onnx_attnprune.recovery.readings import Reading, in_waves, readings_of, steadied
+from onnx_attnprune.recovery.readings import WIDEST, Reading, in_waves, readings_of, steadied
 from onnx_attnprune.recovery.rows import Array, Moments, View
 from onnx_attnprune.recovery.sampled import Errors, sampled
 
 ROUNDS = 256  # a group with more channels loses several in each round, those that score least
-WIDEST = 4608  # columns (512 channels times 9 taps); a wider input's are taken to be uncorrelated
 
 
 @sampled("obs")

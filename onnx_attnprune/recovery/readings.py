@@ -17,6 +17,7 @@ from onnx_attnprune.recovery.least_squares import RIDGE, WAVE_BYTES
 from onnx_attnprune.recovery.rows import Array, View
 from onnx_attnprune.scoring import owners
 
+WIDEST = 4608  # columns (512 channels times 9 taps) of inputs whose covariance a criterion looks at
 Owner = NDArray[np.int64]
 Kind = TypeVar("Kind", np.int64, np.bool_)
 

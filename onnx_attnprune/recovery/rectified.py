@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.jobs import Job
 from onnx_attnprune.recovery.least_squares import rows_wanted
-from onnx_attnprune.recovery.solving import Problem, ridged
+from onnx_attnprune.recovery.solving import Problem
 
 ROUNDS = 6
 MOST_MACS, MOST_BYTES = 30_000_000_000, 1 << 27  # that a layer's rounds and the rows that are kept for them may take
@@ -81,7 +81,7 @@ def bounded(
 ) -> tuple[Problem, Problem | None]:
     """The problems, of seen and of unseen rows, whose solution makes the least error that shows within the bounds."""
     (seen, unseen), (mine, others) = problems, rows
-    inverse = np.linalg.inv(ridged(seen, ridge))
+    inverse = seen.inverse(ridge)
     change, shift, lack = np.zeros_like(seen.cross), np.zeros_like(seen.lack), mine.lack
     for _ in range(ROUNDS):
         seen = problem_of(seen, mine, lack)

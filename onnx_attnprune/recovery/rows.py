@@ -207,7 +207,10 @@ class Gathering:
         count = max(self._rows, 1)
         mean = self._sum / count
         about = 0.0 if self._about is None else self._about.astype(np.float64)
-        return Moments(mean + about, self._products / count - np.outer(mean, mean), self._rows)
+        covariance = self._products / count
+        for start in range(0, len(mean), 512):  # a part at a time: a large matrix beside this one is slow to touch
+            covariance[start : start + 512] -= np.outer(mean[start : start + 512], mean)
+        return Moments(mean + about, covariance, self._rows)
 
 
 def pooled(parts: Sequence[Sequence[tuple[Moments, Moments]]]) -> list[tuple[Moments, Moments]]:

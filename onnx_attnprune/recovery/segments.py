@@ -15,21 +15,20 @@ Held = dict[str, NDArray[Any]]
 
 
 class Segments:
-    """A model at work on all samples at once: it holds the tensors at one cut through the graph, and goes on from them.
+    """A model at work on all samples at once: it holds the tensors at one cut through the graph, and goes on from
+    them."""
 
-    room: bytes that these tensors may take. Where those of a later cut would take more, the earlier ones stay, and what
-    lies between is computed again by the next step.
-    """
-
-    def __init__(self, model: ModelProto, runs: Sequence[Mapping[str, NDArray[Any]]], room: int) -> None:
-        self._model, self._room = model, room
+    def __init__(self, model: ModelProto, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+        self._model = model
         self._held: list[Held] = [dict(feeds) for feeds in runs]
 
-    def step(self, wanted: Sequence[str], before: Collection[str], goals: Collection[str]) -> Iterator[Held]:
+    def step(self, wanted: Sequence[str], before: Collection[str], goals: Collection[str], room: int) -> Iterator[Held]:
         """The tensors `wanted`, run by run; from then on the network goes on from just before the nodes that make
         `before`, whose weights may be others by then. `goals`: what will be wanted later.
 
-        The model may be changed between two steps, but for what lies before the cut.
+        room: bytes that the tensors held may take. Where those of the new cut would take more, the earlier ones stay,
+        and what lies between is computed again by the next step. The model may be changed between two steps, but for
+        what lies before the cut.
         """
         live = live_at(self._model, before, goals)
         given = self._given()
@@ -42,7 +41,7 @@ class Segments:
             if session is not None:
                 found.update(session.run({name: held[name] for name in session.input_names}, made))
             if k == 0:
-                moving = sum(found[name].nbytes for name in live) * len(self._held) <= self._room
+                moving = sum(found[name].nbytes for name in live) * len(self._held) <= room
             if moving:
                 self._held[k] = {name: found[name] for name in live}
             yield {name: found[name] for name in wanted}

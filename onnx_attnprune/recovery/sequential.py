@@ -8,7 +8,7 @@ Both networks are run piece by piece.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from onnx_attnprune.recovery.jobs import Job, by_weight, following_jobs, jobs_of
 from onnx_attnprune.recovery.least_squares import gather, mend, refit, ridge_for
 from onnx_attnprune.recovery.mending import Mender
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery, samples_of
-from onnx_attnprune.recovery.segments import Segments
+from onnx_attnprune.recovery.segments import Held, Segments
 from onnx_attnprune.recovery.targets import Flow, Target
 from onnx_attnprune.recovery.told import Told
 
@@ -44,13 +44,19 @@ def in_sequence(
     flow = Flow(analysis, jobs)
     targets = [flow.target(k, job) for k, job in enumerate(jobs)]
     waves = list(flow.waves(jobs, targets, limits.moments))
-    before = Segments(analysis.graph.model, calibration.runs, limits.held)
-    after = Segments(pruned, calibration.runs, limits.held)
+    before, after = Segments(analysis.graph.model, calibration.runs), Segments(pruned, calibration.runs)
     for k, wave in enumerate(waves):
         limits.tell(f"repair: wave {k + 1} of {len(waves)}, {len(wave)} layers of {len(jobs)}")
-        later = [name for w in waves[k:] for j in w for name in _names(jobs[j], targets[j])]
-        told = [Told(jobs[j], targets[j]) for j in wave]
-        _gather(told, (before, after), later, len(calibration.runs))
+        told = [Told(jobs[j], targets[j], len(calibration.runs), limits.moments) for j in wave]
+        room = max(limits.held, limits.memory // 2 - sum(one.bytes for one in told))
+        ahead = waves[k + 1 :] or [wave]
+        wanted = list(dict.fromkeys(name for one in told for name in _names(one.job, one.target)))
+        on = [
+            # The unpruned network goes on to before the next wave; the other one goes back, for what is refitted.
+            before.step(wanted, *_cut(ahead, jobs, targets), room),
+            after.step(wanted, *_cut(waves[k:], jobs, targets), room),
+        ]
+        _gather(told, *on)
         mender, ridge = Mender(analysis, alive, pruned), ridge_for(calibration)
         for one in told:
             mender.put([one.job], one.problems(ridge), ridge, one.scale)
@@ -72,17 +78,25 @@ def _fit_shared(
     return [job for one in by_weight(jobs) if len(one) == 1 for job in one]
 
 
+def _result(job: Job) -> str:
+    return next(o for o in job.consumer.node.outputs if o)
+
+
 def _names(job: Job, target: Target) -> list[str]:
-    names = [job.consumer.source, next(o for o in job.consumer.node.outputs if o)]
+    names = [job.consumer.source, _result(job)]
     return names if target.name is None else [*names, target.name]
 
 
-def _gather(told: Sequence[Told], networks: tuple[Segments, Segments], later: Sequence[str], runs: int) -> None:
-    """Run both networks up to the consumers, and take in what they see there."""
-    wanted = list(dict.fromkeys(name for t in told for name in _names(t.job, t.target)))
-    first = [next(o for o in t.job.consumer.node.outputs if o) for t in told]
+def _cut(waves: Sequence[Sequence[int]], jobs: Sequence[Job], targets: Sequence[Target]) -> tuple[list[str], list[str]]:
+    """The results of the consumers of the first of some waves, and the tensors that all of them look at."""
+    return [_result(jobs[j]) for j in waves[0]], [
+        name for w in waves for j in w for name in _names(jobs[j], targets[j])
+    ]
+
+
+def _gather(told: Sequence[Told], before: Iterator[Held], after: Iterator[Held]) -> None:
+    """Take in what the consumers see in the unpruned and in the pruned network, run by run."""
     rng = np.random.default_rng(0)
-    steps = [network.step(wanted, first, later) for network in networks]
-    for k, (before, after) in enumerate(zip(*steps, strict=True)):
+    for k, (whole, cut) in enumerate(zip(before, after, strict=True)):
         for one in told:
-            one.add(before, after, k, runs, rng)
+            one.add(whole, cut, k, rng)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,45 @@ from onnx_attnprune.recovery.rows import Array, Moments
 LEAST = 1e-30
 ENOUGH = 10  # rows a column, from which on a covariance needs no shrinkage
 STEPS = (1.0, 10.0, 100.0, 1000.0)  # times the least ridge, of which the one that does best on unseen rows is taken
+
+
+P = TypeVar("P", bound="Posed")
+
+
+class Posed(Protocol):
+    """A problem, whether it is held as moments (`Problem`) or as rows (`few.Few`)."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it is made of."""
+
+    @property
+    def mean(self) -> Array:
+        """That of X, [columns]."""
+
+    @property
+    def lack(self) -> Array:
+        """The mean of T, [outputs]."""
+
+    @property
+    def trace(self) -> float:
+        """Of the covariance of X."""
+
+    @property
+    def squares(self) -> float:
+        """The sum of squares of the covariance of X."""
+
+    def solved(self, ridge: float) -> Array:
+        """The change that minimises the error plus `ridge` |D|^2."""
+
+    def error(self, change: Array, shift: Array) -> float:
+        """The mean squared length of X D + b - T."""
+
+    def uncentred(self: P) -> P:
+        """The same about zero, for a consumer that can't be given a bias."""
+
+    def pooled(self: P, other: P) -> P:
+        """The problem of the rows of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +71,34 @@ class Problem:
     cross: Array
     spread: float
 
+    @property
+    def trace(self) -> float:
+        """Of the covariance of X."""
+        return float(np.trace(self.covariance))
+
+    @property
+    def squares(self) -> float:
+        """The sum of squares of the covariance of X."""
+        return float(np.sum(self.covariance * self.covariance))
+
+    def solved(self, ridge: float) -> Array:
+        """The change that minimises the error plus `ridge` |D|^2."""
+        return np.asarray(np.linalg.solve(self._with(ridge), self.cross))
+
+    def _with(self, ridge: float) -> Array:
+        system = self.covariance.copy()
+        system.flat[:: len(system) + 1] += ridge
+        return np.asarray(system)
+
+    def inverse(self, ridge: float) -> Array:
+        """That of the covariance with the ridge on its diagonal, which is relative to the mean variance of a column."""
+        return np.asarray(np.linalg.inv(self._with(ridge * diagonal(self))))
+
     def error(self, change: Array, shift: Array) -> float:
         """The mean squared length of X D + b - T."""
-        bent = self.covariance @ change
-        varying = self.spread + float(np.sum(change * (bent - 2 * self.cross)))
+        varying = self.spread
+        if change.any():
+            varying += float(np.sum(change * (self.covariance @ change - 2 * self.cross)))
         return max(varying, 0.0) + float(((self.mean @ change + shift - self.lack) ** 2).sum())
 
     def uncentred(self) -> Problem:
@@ -44,6 +108,19 @@ class Problem:
             np.zeros_like(self.lack), self.cross + np.outer(self.mean, self.lack),
             self.spread + float((self.lack**2).sum()),
         )  # fmt: skip  # in the order of the fields
+
+    def pooled(self, other: Problem) -> Problem:
+        """The problem of the rows of both."""
+        rows = self.rows + other.rows
+        parts = [(p.rows / max(rows, 1), p) for p in (self, other)]
+        mean, lack = sum(share * p.mean for share, p in parts), sum(share * p.lack for share, p in parts)
+        covariance, cross, spread = np.zeros_like(self.covariance), np.zeros_like(self.cross), 0.0
+        for share, p in parts:
+            away, short = p.mean - mean, p.lack - lack
+            covariance += share * (p.covariance + np.outer(away, away))
+            cross += share * (p.cross + np.outer(away, short))
+            spread += share * (p.spread + float((short**2).sum()))
+        return Problem(rows, np.asarray(mean), covariance, np.asarray(lack), cross, spread)
 
 
 def joint(moments: Moments, columns: int) -> Problem:
@@ -73,32 +150,29 @@ class Answer:
     before: float
 
 
-def shrinkage(problem: Problem) -> float:
+def shrinkage(problem: Posed) -> float:
     """The least ridge that few rows ask for: that of oracle approximating shrinkage (Chen et al., 2010, eq. 23)."""
     columns, rows = len(problem.mean), max(problem.rows, 1)
     if rows >= ENOUGH * columns:
         return 0.0
-    c = problem.covariance
-    trace, squares = float(np.trace(c)), float(np.sum(c * c))
+    trace, squares = problem.trace, problem.squares
     above = (1 - 2 / columns) * squares + trace**2
     below = (rows + 1 - 2 / columns) * (squares - trace**2 / columns)
     share = min(above / below, 0.999) if below > LEAST else 0.999
     return share / (1 - share)
 
 
-def ridged(problem: Problem, ridge: float) -> Array:
-    """The covariance with the ridge on its diagonal."""
-    columns = len(problem.mean)
-    diagonal = max(float(np.trace(problem.covariance)) / max(columns, 1), LEAST)
-    return np.asarray(problem.covariance + ridge * diagonal * np.eye(columns))
+def diagonal(problem: Posed) -> float:
+    """The mean variance of a column."""
+    return max(problem.trace / max(len(problem.mean), 1), LEAST)
 
 
-def solve(problem: Problem, ridge: float) -> Array:
-    """The change that minimises the error plus the ridge."""
-    return np.asarray(np.linalg.solve(ridged(problem, ridge), problem.cross))
+def solve(problem: Posed, ridge: float) -> Array:
+    """The change that minimises the error plus the ridge, which is relative to the mean variance of a column."""
+    return problem.solved(ridge * diagonal(problem))
 
 
-def settle(seen: Problem, unseen: Problem | None, change: Array, centred: bool) -> Answer:
+def settle(seen: Posed, unseen: Posed | None, change: Array, centred: bool) -> Answer:
     """What a change is worth, with the shift that goes with it."""
     shift = seen.lack - seen.mean @ change if centred else np.zeros_like(seen.lack)
     plain = seen.lack if centred else np.zeros_like(seen.lack)
@@ -106,21 +180,7 @@ def settle(seen: Problem, unseen: Problem | None, change: Array, centred: bool) 
     return Answer(change, shift, check.error(change, shift), check.error(np.zeros_like(change), plain))
 
 
-def pooled(one: Problem, other: Problem) -> Problem:
-    """The problem of the rows of both."""
-    rows = one.rows + other.rows
-    parts = [(p.rows / max(rows, 1), p) for p in (one, other)]
-    mean, lack = sum(share * p.mean for share, p in parts), sum(share * p.lack for share, p in parts)
-    covariance, cross, spread = np.zeros_like(one.covariance), np.zeros_like(one.cross), 0.0
-    for share, p in parts:
-        away, short = p.mean - mean, p.lack - lack
-        covariance += share * (p.covariance + np.outer(away, away))
-        cross += share * (p.cross + np.outer(away, short))
-        spread += share * (p.spread + float((short**2).sum()))
-    return Problem(rows, np.asarray(mean), covariance, np.asarray(lack), cross, spread)
-
-
-def best(seen: Problem, unseen: Problem | None, ridge: float, centred: bool) -> Answer:
+def best(seen: P, unseen: P | None, ridge: float, centred: bool) -> Answer:
     """The answer of the ridge that does best on unseen rows; the least one that is safe where there are none.
 
     Its errors are those of a fit on the seen rows; what it changes is fitted on all of them, by the same ridge.
@@ -137,6 +197,6 @@ def best(seen: Problem, unseen: Problem | None, ridge: float, centred: bool) -> 
     assert found is not None
     if unseen is None:
         return found
-    whole = pooled(seen, unseen)  # what was held back has said what the fit is worth, and may teach it now
+    whole = seen.pooled(unseen)  # what was held back has said what the fit is worth, and may teach it now
     change = solve(whole if centred else whole.uncentred(), least * chosen)
     return replace(found, change=change, shift=settle(whole, None, change, centred).shift)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_attnprune.recovery.few import Few, Heap, rows_held
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.jobs import Job
 from onnx_attnprune.recovery.least_squares import is_unseen, rows_wanted
@@ -15,26 +16,55 @@ from onnx_attnprune.recovery.mending import Pair
 from onnx_attnprune.recovery.rectified import Rows, Seen, bounded, together
 from onnx_attnprune.recovery.rows import Gathering, positions, results_at, rows_at, some
 from onnx_attnprune.recovery.segments import Held
-from onnx_attnprune.recovery.solving import joint, shrinkage
+from onnx_attnprune.recovery.solving import Problem, joint, shrinkage
 from onnx_attnprune.recovery.targets import Target
+
+Summed = Gathering | Heap
+
+
+def _problem(summed: Summed, columns: int) -> Problem | Few:
+    return summed.problem(columns) if isinstance(summed, Heap) else joint(summed.moments(), columns)
 
 
 class Told:
-    """What is gathered for one consumer: rows of its pruned input beside what its result lacks, by group."""
+    """What is gathered for one consumer: rows of its pruned input beside what its result lacks, by group.
 
-    def __init__(self, job: Job, target: Target) -> None:
-        self.job, self.target = job, target
+    Their moments; or the rows themselves, where they are fewer than columns or their moments take more than `room`.
+    """
+
+    def __init__(self, job: Job, target: Target, runs: int, room: int) -> None:
+        self.job, self.target, self._runs, self._room = job, target, runs, room
         self._groups = [g for g, kept in enumerate(job.kept) if kept.any()]
         channels = int(np.count_nonzero(~job.consumer.removed))
         self.view = replace(job.view, channels=channels, groups=len(self._groups))
-        width = self.view.columns + int(np.count_nonzero(job.consumer.outputs)) // len(self._groups)
-        self._sums = [(Gathering(width), Gathering(width)) for _ in self._groups]
+        self._width = self.view.columns + int(np.count_nonzero(job.consumer.outputs)) // len(self._groups)
+        self._wanted = rows_wanted(self.view.columns, runs)
+        self._sums: list[tuple[Summed, Summed]] = []
         self._rows: list[tuple[list[Seen], list[Seen]]] = [([], []) for _ in self._groups]
 
-    def add(self, before: Held, after: Held, run: int, runs: int, rng: np.random.Generator) -> None:
+    @property
+    def bytes(self) -> int:
+        """What the moments take, at most."""
+        return 16 * len(self._groups) * self._width**2
+
+    def _begin(self, rows: int) -> None:
+        """Decide what to hold of so many rows. A bounded fit, which is for small layers only, goes by moments."""
+        held = rows_held(rows, self.view.columns, self._width, len(self._groups), self._room)
+        held = None if self.target.bounded else held
+        self._sums = [(self._sum(held), self._sum(held)) for _ in self._groups]
+        if held is not None:
+            self._wanted = min(self._wanted, -(-held // self._runs))
+
+    def _sum(self, held: int | None) -> Summed:
+        return Gathering(self._width) if held is None else Heap(self._width)
+
+    def add(self, before: Held, after: Held, run: int, rng: np.random.Generator) -> None:
         """Take in one run of both networks."""
         x = after[self.view.data]
-        chosen = some(positions(self.view, x.shape), rows_wanted(self.view.columns, runs), rng)
+        there = positions(self.view, x.shape)
+        if not self._sums:
+            self._begin(min(there, self._wanted) * self._runs)
+        chosen = some(there, self._wanted, rng)
         target, lack = self._lack(before, after, chosen)
         parts = [np.split(whole, len(self._groups), axis=1) for whole in (target, lack)]
         late = is_unseen(run)
@@ -66,11 +96,12 @@ class Told:
         """What is to be solved for each group, with a ridge of at least so much."""
         found: list[Pair] = []
         for (seen, unseen), (mine, others) in zip(self._sums, self._rows, strict=True):
-            one, other = joint(seen.moments(), self.view.columns), joint(unseen.moments(), self.view.columns)
-            pair = (one, other if other.rows else None)
-            if mine:
+            one, other = (_problem(summed, self.view.columns) for summed in (seen, unseen))
+            pair: Pair = (one, other if other.rows else None)
+            if mine and isinstance(one, Problem) and not isinstance(other, Few):
                 rows = (together(mine), together(others) if others else None)
-                pair = bounded(pair, rows, (self.target.low, self.target.high), max(ridge, shrinkage(one)))
+                bounds, least = (self.target.low, self.target.high), max(ridge, shrinkage(one))
+                pair = bounded((one, other if other.rows else None), rows, bounds, least)
             found.append(pair)
         return found
 

@@ -16,7 +16,7 @@ from onnx_attnprune.evaluate.npz import load_npz
 from onnx_attnprune.graph import Graph, read_model
 from onnx_attnprune.grouping import alive_of, analyze
 from onnx_attnprune.planning import Settings, choose
-from onnx_attnprune.recovery import Calibration, Inputs, in_batches, likely_range, procedural, recover
+from onnx_attnprune.recovery import Calibration, Inputs, Limits, in_batches, likely_range, procedural, recover
 from onnx_attnprune.recovery.calibration import BYTES, SIGNED, UNIT, WHITENED
 from onnx_attnprune.runtime import Session
 from tests.oracle import parse
@@ -242,3 +242,15 @@ def test_colours_of_made_up_images_go_together() -> None:
         between = np.corrcoef(image.reshape(3, -1))
         assert between[np.triu_indices(3, 1)].mean() > 0.2
         assert between.min() < 0.9999  # and are not all grey
+
+
+def test_a_layer_whose_moments_are_too_large_is_left_and_named() -> None:
+    text = """g (float[N, 5] x) => (float[N, 4] y) <float[5, 3000] w1, float[3000, 4] w2> {
+        a = MatMul(x, w1)
+        y = MatMul(a, w2)
+    }"""
+    model = parse(text)
+    analysis, alive = without(model, {"w1": [2, 5]})
+    found = recover("least-squares", analysis, alive, surgery.prune(analysis, alive), samples(model, 64), Limits(10**8))
+    assert (found.consumers, found.compensated, found.waves) == (1, 0, 0)
+    assert "3000 columns, whose moments take 0.1 GB" in found.notes[0]

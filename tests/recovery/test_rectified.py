@@ -7,7 +7,7 @@ import pytest
 
 from onnx_attnprune.recovery.rectified import Seen, bounded, together
 from onnx_attnprune.recovery.rows import Gathering
-from onnx_attnprune.recovery.solving import Problem, best, joint, pooled, solve
+from onnx_attnprune.recovery.solving import Problem, best, joint, solve
 
 LOW, HIGH = -0.5, 1.5
 
@@ -70,7 +70,7 @@ def test_no_round_makes_more_of_the_error_show() -> None:
 
 def test_problems_of_two_sets_of_rows_are_those_of_all_of_them() -> None:
     one, other = rows(30, 2), rows(70, 3)
-    both, whole = pooled(problem(one), problem(other)), problem(together([one, other]))
+    both, whole = problem(one).pooled(problem(other)), problem(together([one, other]))
     assert both.rows == whole.rows == 100
     for name in ("mean", "covariance", "lack", "cross", "spread"):
         np.testing.assert_allclose(getattr(both, name), getattr(whole, name), rtol=1e-4, atol=1e-5)

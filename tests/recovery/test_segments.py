@@ -27,20 +27,20 @@ def test_pieces_give_what_the_whole_gives_with_the_weights_of_each_moment(room: 
     runs = [{"x": np.random.default_rng(k).standard_normal((2, 4)).astype(np.float32)} for k in range(3)]
     whole = session(model)
     expected = [whole.run(r) for r in runs]
-    pieces = Segments(model, runs, room)
-    for k, found in enumerate(pieces.step(["b", "c"], ["c"], ["b", "c", "e", "y"])):
+    pieces = Segments(model, runs)
+    for k, found in enumerate(pieces.step(["b", "c"], ["c"], ["b", "c", "e", "y"], room)):
         np.testing.assert_allclose(found["c"], np.maximum(runs[k]["x"] @ stored(model, "w1"), 0) @ stored(model, "w2"),
                                    rtol=1e-5, atol=1e-5)  # fmt: skip  # one call
     put(model, "w2", 2 * stored(model, "w2"))  # just behind the cut
     changed = [session(model).run(r)["y"] for r in runs]
     assert not np.allclose(changed[0], expected[0]["y"])
-    for k, found in enumerate(pieces.step(["y"], ["y"], ["y"])):
+    for k, found in enumerate(pieces.step(["y"], ["y"], ["y"], room)):
         np.testing.assert_allclose(found["y"], changed[k], rtol=1e-4, atol=1e-5)
 
 
 def test_only_what_later_pieces_need_is_held() -> None:
     model = parse(TEXT)
     runs = [{"x": np.ones((2, 4), np.float32)}]
-    pieces = Segments(model, runs, 1 << 20)
-    list(pieces.step(["c"], ["e"], ["e", "y"]))
+    pieces = Segments(model, runs)
+    list(pieces.step(["c"], ["e"], ["e", "y"], 1 << 20))
     assert set(pieces._held[0]) == {"d", "a"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -146,6 +148,29 @@ def test_what_others_read_beside_an_activation_is_not_hidden() -> None:
     jobs, _ = jobs_of(analysis, alive)
     flow = Flow(analysis, jobs)
     assert not any(flow.target(k, j).bounded for k, j in enumerate(jobs) if j.consumer.node.outputs[0] == "c")
+
+
+def test_a_layer_with_more_columns_than_rows_is_refitted_on_the_rows_themselves() -> None:
+    """Moments of 3,000 columns take 144 MB, which is more than the repair may take; 96 rows take 1.2 MB."""
+    text = """g (float[N, 5] x) => (float[N, 4] y)
+    <float[5, 4000] w1, float[4000, 4] w2> {
+        a = MatMul(x, w1)
+        b = Relu(a)
+        y = MatMul(b, w2)
+    }"""
+    model = parse(text)
+    analysis, alive = without(model, {"w1": list(range(1, 4000, 4))})
+    given = samples(model, 128)
+    runs = tuple({"x": given.runs[0]["x"][k : k + 16]} for k in range(0, 128, 16))
+    calibration = Calibration(runs, "made", False)
+    tracemalloc.start()
+    found = recover("sequential", analysis, alive, surgery.prune(analysis, alive), calibration, Limits(10**8))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10**7
+    feeds = dict(samples(model, 16, seed=9).runs[0])
+    whole, repaired, plain = (run(m, feeds) for m in (model, found.model, surgery.prune(analysis, alive)))
+    assert divergence([whole], [repaired]) < 0.2 * divergence([whole], [plain])
 
 
 def test_a_repair_that_brings_nothing_nearer_is_taken_back() -> None:
