@@ -3,6 +3,7 @@
 FILE = "onnx_attnprune/grouping/"
 TESTS = [
     "tests/test_grouping.py",
+    "tests/test_inputs.py",
     "tests/test_shared_weights.py",
     "tests/test_surgery.py",
     "tests/ops/test_control.py",
