@@ -144,6 +144,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
             recovery.waves,
             recovery.samples,
             peak_memory(),
+            recovery.parts,
         ),
     )
     return _Written(report, original, staged, given, setup, unrepaired)

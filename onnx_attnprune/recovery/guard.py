@@ -17,6 +17,7 @@ from onnx_attnprune.recovery.branches import straightened, taken_of
 from onnx_attnprune.recovery.calibration import Calibration, Feeds, runnable
 from onnx_attnprune.recovery.least_squares import is_unseen
 from onnx_attnprune.recovery.registry import Limits, Recovery, recover
+from onnx_attnprune.recovery.spent import Spent
 from onnx_attnprune.runtime import Session
 
 MOST = 64  # samples that are compared
@@ -33,11 +34,13 @@ def guarded(
     where that is no better either, the pruned model is given back as it was. The notes say so.
     """
     found = _branching(name, analysis, alive, pruned, calibration, limits)
-    unseen = _unseen(calibration)
-    reference = outputs_of(analysis.graph.model, unseen)
-    plain = surgery.prune(analysis, alive)
-    before = divergence(reference, outputs_of(plain, unseen))
-    after = divergence(reference, outputs_of(found.model, unseen))
+    unseen, spent = _unseen(calibration), Spent()
+    with spent.on("check"):
+        reference = outputs_of(analysis.graph.model, unseen)
+        plain = surgery.prune(analysis, alive)
+        before = divergence(reference, outputs_of(plain, unseen))
+        after = divergence(reference, outputs_of(found.model, unseen))
+    found = replace(found, parts=(*found.parts, *spent.parts))
     if after < before:
         return found
     told = (
@@ -45,9 +48,9 @@ def guarded(
     )
     milder = recover("mean", analysis, alive, plain)
     if divergence(reference, outputs_of(milder.model, unseen)) < before:
-        return replace(milder, notes=(f"{told}: compensated the mean instead", *milder.notes))
+        return replace(milder, parts=found.parts, notes=(f"{told}: compensated the mean instead", *milder.notes))
     left = recover("none", analysis, alive, surgery.prune(analysis, alive))
-    return replace(left, method="none", notes=(f"{told}: left as it is", *found.notes))
+    return replace(left, method="none", parts=found.parts, notes=(f"{told}: left as it is", *found.notes))
 
 
 def _branching(

@@ -11,6 +11,7 @@ from onnx_attnprune.graph import ModelProto
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import consumers_of
+from onnx_attnprune.recovery.spent import Parts
 from onnx_attnprune.surgery import release
 
 DEFAULT_MEMORY = 2_000_000_000  # bytes
@@ -22,6 +23,7 @@ class Recovery:
 
     consumers: how many nodes mix removed channels by a weight. compensated: for how many of them the loss of at least
     one channel was made up for. notes: one line, with the reason, for each consumer that was left out wholly or partly.
+    parts: how long each part of it took.
     """
 
     model: ModelProto
@@ -31,6 +33,7 @@ class Recovery:
     notes: tuple[str, ...] = ()
     waves: int = 0
     samples: int = 0
+    parts: Parts = ()
 
 
 @dataclass(frozen=True, slots=True)

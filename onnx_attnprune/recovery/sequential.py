@@ -21,6 +21,7 @@ from onnx_attnprune.recovery.least_squares import gather, mend, refit, ridge_for
 from onnx_attnprune.recovery.mending import Mender
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery, samples_of
 from onnx_attnprune.recovery.segments import Held, Segments
+from onnx_attnprune.recovery.spent import Spent
 from onnx_attnprune.recovery.targets import Flow, Target
 from onnx_attnprune.recovery.told import Told
 
@@ -41,7 +42,7 @@ def in_sequence(
     total = len(jobs) + len(notes)
     jobs = _fit_shared(analysis, alive, pruned, jobs, calibration)
     jobs = sorted([*jobs, *following_jobs(analysis, alive)], key=lambda job: job.consumer.node.index)
-    flow = Flow(analysis, jobs)
+    flow, spent = Flow(analysis, jobs), Spent()
     targets = [flow.target(k, job) for k, job in enumerate(jobs)]
     waves = list(flow.waves(jobs, targets, limits.moments))
     before, after = Segments(analysis.graph.model, calibration.runs), Segments(pruned, calibration.runs)
@@ -51,18 +52,17 @@ def in_sequence(
         room = max(limits.held, limits.memory // 2 - sum(one.bytes for one in told))
         ahead = waves[k + 1 :] or [wave]
         wanted = list(dict.fromkeys(name for one in told for name in _names(one.job, one.target)))
-        on = [
-            # The unpruned network goes on to before the next wave; the other one goes back, for what is refitted.
-            before.step(wanted, *_cut(ahead, jobs, targets), room),
-            after.step(wanted, *_cut(waves[k:], jobs, targets), room),
-        ]
-        _gather(told, *on)
+        # The unpruned network goes on to before the next wave; the other one goes back, for what is refitted.
+        whole = before.step(wanted, *_cut(ahead, jobs, targets), room)
+        cut = after.step(wanted, *_cut(waves[k:], jobs, targets), room)
+        _gather(told, whole, cut, spent)
         mender, ridge = Mender(analysis, alive, pruned), ridge_for(calibration)
         for one in told:
-            mender.put([one.job], one.problems(ridge), ridge, one.scale)
+            with spent.on("fit"):
+                mender.put([one.job], one.problems(ridge), ridge, one.scale)
     return Recovery(
         pruned, f"least squares layer by layer on {calibration.source}", total, total - len(notes), tuple(notes),
-        waves=len(waves), samples=calibration.samples,
+        waves=len(waves), samples=calibration.samples, parts=spent.parts,
     )  # fmt: skip  # two lines
 
 
@@ -94,9 +94,10 @@ def _cut(waves: Sequence[Sequence[int]], jobs: Sequence[Job], targets: Sequence[
     ]
 
 
-def _gather(told: Sequence[Told], before: Iterator[Held], after: Iterator[Held]) -> None:
+def _gather(told: Sequence[Told], before: Iterator[Held], after: Iterator[Held], spent: Spent) -> None:
     """Take in what the consumers see in the unpruned and in the pruned network, run by run."""
     rng = np.random.default_rng(0)
-    for k, (whole, cut) in enumerate(zip(before, after, strict=True)):
-        for one in told:
-            one.add(whole, cut, k, rng)
+    for k, (whole, cut) in enumerate(spent.each("run both networks", zip(before, after, strict=True))):
+        with spent.on("gather"):
+            for one in told:
+                one.add(whole, cut, k, rng)

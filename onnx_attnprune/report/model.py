@@ -73,7 +73,7 @@ class Repair:
     """What the repair did: its method, how many of the consumers of removed channels it could mend, and why not all.
 
     waves: how many sets of layers were fitted, one after the other. samples: on how many samples. peak: the most bytes
-    of memory that the process held until then; None where the system does not say.
+    of memory that the process held until then; None where the system does not say. parts: what took how many seconds.
     """
 
     method: str
@@ -83,6 +83,7 @@ class Repair:
     waves: int = 0
     samples: int = 0
     peak: int | None = None
+    parts: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,10 +100,17 @@ def repair_text(repair: Repair) -> str:
         text += f", in {repair.waves} {'wave' if repair.waves == 1 else 'waves'}"
     if repair.peak is not None:
         text += f"; memory of the run {repair.peak / 1e9:.2f} GB at most"
+    if repair.parts:
+        text += f"; time: {parts_text(repair)}"
     if repair.notes:
         rest = len(repair.notes) - 1
         text += f"; {repair.notes[0]}" + (f" (and {rest} more such notes in --report)" if rest else "")
     return text
+
+
+def parts_text(repair: Repair) -> str:
+    """What took how long in a repair, the longest first."""
+    return ", ".join(f"{part} {seconds:.2f} s" for part, seconds in sorted(repair.parts, key=lambda p: -p[1]))
 
 
 def drift_text(drift: Drift) -> str:

@@ -214,6 +214,15 @@ def test_where_a_fit_harms_the_mean_that_batch_norms_remember_is_compensated_ins
     assert mended < 0.9 * left
 
 
+def test_the_time_of_every_part_is_told() -> None:
+    model = parse(DEEP)
+    analysis, alive = without(model, {"w1": [0, 3]})
+    given = samples(model, 64)
+    found = guarded("sequential", analysis, alive, surgery.prune(analysis, alive), given)
+    assert [part for part, _ in found.parts] == ["run both networks", "gather", "fit", "check"]
+    assert all(seconds > 0 for _, seconds in found.parts)
+
+
 def test_divergence_counts_numbers_and_labels() -> None:
     one = {"y": np.array([[1.0, -1.0]]), "label": np.array([0, 1, 1, 2])}
     other = {"y": np.array([[1.0, 0.0]]), "label": np.array([0, 1, 2, 2])}

@@ -146,6 +146,12 @@ def test_a_repair_says_what_it_left_out() -> None:
     assert "conv1" not in text
 
 
+def test_a_repair_says_where_its_time_went() -> None:
+    repair = Repair("least squares", 16, 16, waves=3, peak=2 * 10**8, parts=(("run both networks", 1.5), ("fit", 2.25)))
+    text = words(replace(REPORT, repair=repair))
+    assert "in 3 waves; memory of the run 0.20 GB at most; time: fit 2.25 s, run both networks 1.50 s" in text
+
+
 def test_integer_outputs_have_no_angle() -> None:
     drift = Drift("random inputs (2x3)", 2, (difference("class", dtype="int64"),))
     assert "random inputs (2x3): 25.0% of the values differ" in words(replace(REPORT, drift=drift))
