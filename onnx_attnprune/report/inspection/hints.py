@@ -5,6 +5,7 @@ from __future__ import annotations
 UNOPTIMISED = "prune the model before ONNX Runtime or another tool rewrites it"
 INTERFACE = "the model's interface does not change; where it may, cut it in the exporter first"
 FIXED_SIZES = "fix the free sizes in the file and simplify it (onnxslim, onnxsim), then prune"
+FOLD = "have ONNX Runtime compute them first (level ORT_ENABLE_BASIC, optimized_model_filepath), then prune"
 FLOAT_FIRST = "prune the float model, then quantise the result"
 
 # (words of the reason, operator or "" for any, what would help)
@@ -19,6 +20,7 @@ _HINTS = (
     ("normalised over", "Softmax", "what a softmax runs over are scores of places, not channels"),
     ("normalised over", "LogSoftmax", "what a softmax runs over are scores of places, not channels"),
     ("normalised over", "GroupNormalization", "the groups themselves are free where nothing else keeps them"),
+    ("normalised over", "BatchNormalization", f"where it standardises stored weights: {FOLD}"),
     ("normalised over", "", "mean and variance run over this width, so it is never cut; heads and feed-forward neurons "
                             "inside are groups of their own"),
     ("over channels", "", "a mean or sum over channels would change; nothing can be done in the file"),
