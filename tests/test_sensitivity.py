@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from click.testing import CliRunner, Result
 from onnx_attnprune.cli import main
 from onnx_attnprune.errors import ModelError, SettingsError
 from onnx_attnprune.pipeline import SensitivityRequest, sensitivity_file
-from onnx_attnprune.pipeline.sensitivity import _Bench
+from onnx_attnprune.pipeline.sensitivity import _Bench, _bench_there, share_of_cores
+from onnx_attnprune.recovery import least_squares, losses
 from onnx_attnprune.report.sensitivity import GroupCurve
+from onnx_attnprune.runtime import Session
 from tests.oracle import parse
 from tests.small import cnn, files, labelled, saved
 from tests.small import run as prune
@@ -156,6 +160,26 @@ def test_what_is_finished_is_kept_and_taken_up(
 def test_other_processes_find_the_same(model: Path, tmp_path: Path) -> None:
     alone = sensitivity_file(SensitivityRequest(model, criterion="l1"))
     assert sensitivity_file(SensitivityRequest(model, criterion="l1", jobs=2)).groups == alone.groups
+
+
+def test_processes_share_the_cores(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Counted(Session):
+        def __init__(self, *given: Any, threads: int = 0, **more: Any) -> None:
+            asked.append(threads)
+            super().__init__(*given, threads=threads, **more)
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert [share_of_cores(jobs) for jobs in (1, 2, 3, 9)] == [0, 3, 2, 1]
+    for file in (losses, least_squares):
+        monkeypatch.setattr(file, "Session", Counted)
+    for jobs, threads in ((3, 2), (1, 0)):
+        asked.clear()
+        bench = _bench_there(pickle.dumps(SensitivityRequest(model, jobs=jobs)))
+        group = bench.budgets.analysis.groups[0]
+        bench.measure(group.id, range(group.size))
+        assert set(asked) == {threads}
 
 
 def test_a_cluster_finds_the_same(model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -122,10 +123,16 @@ def _work(task: _Task) -> GroupCurve:
 @lru_cache(maxsize=1)
 def _bench_there(pickled: bytes) -> _Bench:
     """A process reads and analyses the model once, for all of its tasks."""
-    return _bench(pickle.loads(pickled), lambda _: None)
+    request: SensitivityRequest = pickle.loads(pickled)
+    return _bench(request, lambda _: None, share_of_cores(request.jobs))
 
 
-def _bench(request: SensitivityRequest, tell: Tell) -> _Bench:
+def share_of_cores(jobs: int) -> int:
+    """On how many threads each of some processes of this machine may run; 0, as many as it likes, where it is alone."""
+    return 0 if jobs == 1 else max((os.cpu_count() or 1) // jobs, 1)
+
+
+def _bench(request: SensitivityRequest, tell: Tell, threads: int = 0) -> _Bench:
     asked = Request(
         request.model, None, Settings(criterion=request.criterion, seed=request.seed), shapes=request.shapes,
         calibration=request.calibration, preprocess=request.preprocess,
@@ -139,7 +146,8 @@ def _bench(request: SensitivityRequest, tell: Tell) -> _Bench:
         budgets = budgets_of(asked, source, source.shapes, clock)
     refuse_groupless(budgets.analysis)
     tell("outputs of the unpruned model")
-    return _Bench(budgets, budgets.calibration, Probe(budgets.analysis, budgets.calibration, budgets.probed))
+    calibration = replace(budgets.calibration, threads=threads)
+    return _Bench(budgets, calibration, Probe(budgets.analysis, calibration, budgets.probed))
 
 
 def _begun(request: SensitivityRequest, bench: _Bench) -> Sensitivity:

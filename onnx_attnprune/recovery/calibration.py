@@ -19,11 +19,13 @@ Feeds = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Unlabelled samples, as the feeds of one run after another. `foreign`: not from the model's own domain."""
+    """Unlabelled samples, as the feeds of one run after another. `foreign`: not from the model's own domain. `threads`:
+    on which criteria and curves run them, 0 for as many as ONNX Runtime likes."""
 
     runs: tuple[Feeds, ...]
     source: str
     foreign: bool
+    threads: int = 0
 
     @property
     def samples(self) -> int:

@@ -119,7 +119,7 @@ def gather(
     """
     names = sorted({v.data for v in views})
     model, runs = runnable(model, calibration.runs)
-    session = Session(with_outputs(model, names))
+    session = Session(with_outputs(model, names), threads=calibration.threads)
     rng = np.random.default_rng(seed)
     sums = {v: [(Gathering(v.columns), Gathering(v.columns)) for _ in range(v.groups)] for v in views}
     for k, feeds in enumerate(runs):

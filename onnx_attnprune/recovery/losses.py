@@ -141,7 +141,7 @@ class Probe:
         return max(errors, default=1.0)
 
     def _run(self, model: ModelProto) -> list[Array]:
-        session = Session(with_outputs(model, []))
+        session = Session(with_outputs(model, []), threads=self._calibration.threads)
         found = [session.run(feeds) for feeds in self._runs]
         names = [name for name, array in found[0].items() if np.issubdtype(array.dtype, np.floating)]
         return [np.concatenate([f[name].astype(np.float64).ravel() for f in found]) for name in names]
