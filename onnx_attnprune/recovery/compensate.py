@@ -76,7 +76,8 @@ def shift_of(analysis: Analysis, consumer: Consumer, values: Array) -> Shift:
     dtype = INT32 if consumer.whole else result.dtype
     if consumer.recurrent:  # the biases of input and state stand side by side, by direction
         apart = values.reshape(-1, len(values) // _directions(consumer))
-        values = np.concatenate([apart, np.zeros_like(apart)], axis=1)
+        both = [apart, np.zeros_like(apart)]
+        values = np.concatenate(both[::-1] if consumer.returns else both, axis=1)
     scale = float(node.attr("beta", 1.0)) if node.op == "Gemm" else 1.0
     place = consumer.linear.bias
     return Shift(

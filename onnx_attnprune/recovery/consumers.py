@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from onnx_attnprune.ops import Linear
 from onnx_attnprune.recovery.forms import Form
 
 RECURRENT = ("LSTM", "GRU", "RNN")
+RETURN = 2  # the place of the weight of the state that comes back
 DYNAMIC = "DynamicQuantizeLinear"
 BLOCKS = "its weight is packed, with a scale for each block"
 WHY_NOT = {
@@ -21,6 +22,7 @@ WHY_NOT = {
     "MatMulBnb4": BLOCKS,
     "DynamicQuantizeLSTM": "whole numbers inside of a recurrent layer",
     "QAttention": "whole numbers inside of an attention",
+    **dict.fromkeys(RECURRENT, "its states are not given at every step"),
 }
 
 
@@ -48,6 +50,11 @@ class Consumer:
         return self.node.op in RECURRENT
 
     @property
+    def returns(self) -> bool:
+        """True where it is the state of a recurrent layer that comes back, of each direction to its own gates."""
+        return self.recurrent and self.linear.weight == RETURN
+
+    @property
     def whole(self) -> bool:
         """True where the product is one of whole numbers less their zero points."""
         return self.linear.zeros is not None
@@ -56,7 +63,7 @@ class Consumer:
     def form(self) -> Form:
         """The layout of its weight."""
         if self.recurrent:
-            return Form("gates")
+            return Form("states" if self.returns else "gates")
         if self.channel == 1:
             return Form("spread" if self.linear.into == 0 else "conv", int(self.node.attr("group", 1)))
         alpha = 1.0 if self.whole else float(self.node.attr("alpha", 1.0))
@@ -115,6 +122,22 @@ def mixers_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Iterator[Co
         yield Consumer(node, linear, channel, _source(analysis, node, linear), removed, outputs)
 
 
+def returns_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[Consumer, ...]:
+    """Recurrent layers that lose units, as consumers of their own states: what comes back from step to step is what
+    they give, but for the first and the last step. Only those whose states are all given can be looked at."""
+    operands, space, found = Operands(analysis), analysis.space, []
+    for node, effect in analysis.effects:
+        weight = operands.axes(node, RETURN) if node.op in RECURRENT and effect.linear is not None else None
+        if not weight or not node.outputs[0] or space.size(weight[2], alive) == weight[2].size:
+            continue
+        assert effect.linear is not None
+        linear = replace(effect.linear, weight=RETURN)
+        removed = np.tile(~space.mask(weight[2], alive), weight[0].size)
+        outputs = results_of(analysis, operands, node, linear, alive)
+        found.append(Consumer(node, linear, -1, node.outputs[0], removed, outputs))
+    return tuple(found)
+
+
 def results_of(
     analysis: Analysis, operands: Operands, node: Node, linear: Linear, alive: Mapping[int, BoolArray]
 ) -> BoolArray:
@@ -142,7 +165,7 @@ def main_names(analysis: Analysis) -> frozenset[str]:
 
 def others_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Iterator[str]:
     """A note on each other node whose weight loses input channels: no repair knows its operator."""
-    known = {c.node.index for c in consumers_of(analysis, alive)}
+    known = {c.node.index for c in (*consumers_of(analysis, alive), *returns_of(analysis, alive))}
     named: dict[int, str] = {}
     for group in analysis.groups:
         for m in group.members:

@@ -9,7 +9,14 @@ import numpy as np
 
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis
-from onnx_attnprune.recovery.consumers import Consumer, consumers_of, followers_of, main_names, others_of
+from onnx_attnprune.recovery.consumers import (
+    Consumer,
+    consumers_of,
+    followers_of,
+    main_names,
+    others_of,
+    returns_of,
+)
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.recovery.rows import View, view_of
@@ -37,7 +44,8 @@ class Job:
 def jobs_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[list[Job], list[str]]:
     """The consumers that can be refitted, and a note for each node that can't."""
     jobs, notes = [], []
-    for consumer, found in _tried(analysis, consumers_of(analysis, alive)):
+    consumers = [*consumers_of(analysis, alive), *returns_of(analysis, alive)]
+    for consumer, found in _tried(analysis, sorted(consumers, key=lambda c: c.node.index)):
         if isinstance(found, Job):
             jobs.append(found)
         else:
@@ -65,7 +73,7 @@ def _job(consumer: Consumer, constants: Constants, analysis: Analysis, main: fro
     weight = multiplier(constants, consumer)
     if weight is None:
         return "computed weight"
-    why = why_not_stored(analysis, consumer)
+    why = why_not_stored(analysis, consumer) or _why_not_back(consumer)
     if why:
         return why
     view = view_of(consumer, weight)
@@ -73,6 +81,11 @@ def _job(consumer: Consumer, constants: Constants, analysis: Analysis, main: fro
         return "its patches"
     view = replace(view, zero=zero_of_data(analysis, consumer))
     return Job(consumer, view, kept_columns(consumer, view), lambda: _read(constants, consumer))
+
+
+def _why_not_back(consumer: Consumer) -> str:
+    gated = consumer.returns and consumer.node.op == "GRU" and not consumer.node.attr("linear_before_reset", 0)
+    return "its state passes a gate before the weight" if gated else ""
 
 
 def _read(constants: Constants, consumer: Consumer) -> Array:

@@ -62,6 +62,9 @@ class View:
 def view_of(consumer: Consumer, weight: NDArray[Any]) -> View | None:
     """How the consumer reads its data; None for an operator whose patches are not plain windows."""
     node, channels = consumer.node, len(consumer.removed)
+    if consumer.returns:
+        order = () if node.attr("layout", 0) else (0, 2, 1, 3)  # directions stand before the batch
+        return View(consumer.source, channels, groups=len(weight), order=order)
     if consumer.channel == -1:
         return View(consumer.source, channels)
     auto = node.attr("auto_pad", "NOTSET")

@@ -60,7 +60,7 @@ class Told:
 
     def add(self, before: Held, after: Held, run: int, rng: np.random.Generator) -> None:
         """Take in one run of both networks."""
-        x = after[self.view.data]
+        x = self._read(before, after)
         there = positions(self.view, x.shape)
         if not self._sums:
             self._begin(min(there, self._wanted) * self._runs)
@@ -73,11 +73,20 @@ class Told:
             if self.target.bounded:
                 self._rows[g][late].append(Seen(rows, short, part))
 
+    def _read(self, before: Held, after: Held) -> NDArray[Any]:
+        """What the consumer reads. Of a state that comes back what is left of the original's: the pruned network's own
+        is another as soon as the weight is, and copies of units are no longer copies in it."""
+        consumer, name = self.job.consumer, self.view.data
+        if not consumer.returns:
+            return after[name]
+        units = before[name].shape[-1]
+        return np.compress(~consumer.removed[:units], before[name], axis=-1)
+
     def _lack(self, before: Held, after: Held, chosen: NDArray[np.int64]) -> tuple[Rows, Rows]:
         """What the surviving results should be, where that is known, and what they lack."""
         name, outputs = self.target.name, self.job.consumer.outputs
         if name is None:
-            lack = self._computed(before[self.view.data], after[self.view.data], chosen)
+            lack = self._computed(before[self.view.data], self._read(before, after), chosen)
             return lack, lack
         wanted = results_at(self.view, before[name], chosen)[:, outputs]
         return wanted, wanted - results_at(self.view, after[name], chosen)
