@@ -156,3 +156,29 @@ def test_a_choice_has_to_be_confirmed() -> None:
     with pytest.raises(PromiseError, match=r"at 75\.0% of the MACs \(90\.0% of the channels\).* drops by 0\.0100"):
         _chosen(trials, 0.005)
     assert _chosen([Trial(0.5, 0.7, 0.93 - 0.91, None)], 0.02) == 0
+
+
+def redundant(folder: Path) -> tuple[Path, Path]:
+    """A network whose second layer says the same thing in half of its channels, and samples for it."""
+    model = wide()
+    second = next(t for t in model.graph.initializer if t.name == "w2")
+    weight = onnx.numpy_helper.to_array(second).copy()
+    weight[20:] = weight[:20] * np.linspace(0.5, 2, 20, dtype=np.float32).reshape(-1, 1, 1, 1)
+    second.CopyFrom(onnx.numpy_helper.from_array(weight, "w2"))
+    return saved(model, folder), labelled(folder, labels=None)
+
+
+def test_with_samples_a_ratio_is_taken_from_where_it_costs_least(tmp_path: Path) -> None:
+    path, data = redundant(tmp_path)
+    plan = tmp_path / "plan.json"
+
+    def gone(*given: object) -> list[float]:
+        report(run(path, "--dry-run", "--json", "--calibrate", data, "--plan", plan, "--round-to", 4, *given))
+        return [len(g["removed"]) / g["size"] for g in json.loads(plan.read_text())["groups"]]
+
+    first, second, third = gone("--ratio", 0.15)
+    assert second == 0.5  # 20 of all 120 channels; 18 were asked for, in multiples of 4
+    assert first == third == 0
+    assert gone("--ratio", 0.25, "--scope", "layer") == pytest.approx([0.25, 0.25, 0.25], abs=0.1)
+    assert gone("--ratio", 0.5, "--exclude", "w2")[1] == 0
+    assert max(gone("--ratio", 0.5, "--max-ratio", 0.2)) <= 0.2  # as much as the bounds allow, and no complaint

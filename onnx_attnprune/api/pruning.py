@@ -159,12 +159,14 @@ def _is_decided(name: str) -> bool:
 
 
 def _scope(given: Mapping[str, Any]) -> Scope:
-    """The scope that was asked for, else the one that measures better (a budget's shares rest on the repair's fit)."""
+    """The scope that was asked for, else the one that measures better (error by group rests on the repair's fit)."""
     asked: Scope | None = given["scope"]
     if asked is not None:
         return asked
     budget = any(given[name] is not None for name in BUDGETS)
-    return "global" if budget and given["recover"] in FITTING else "layer"
+    scored = given["threshold"] is not None or given["top_k"] is not None
+    told = _criterion(given) in SAMPLED and given["calibrate"] is not None and not scored
+    return "global" if (budget or told) and given["recover"] in FITTING else "layer"
 
 
 def _criterion(given: Mapping[str, Any]) -> str:

@@ -107,8 +107,9 @@ _DECORATORS = (
     click.option(
         "--scope",
         type=click.Choice(["layer", "global"]),
-        help="Take the ratio from every group, or from all channels ranked together; with a budget: the same share of "
-        "every group, or by what each costs in error and saves.  [default: layer; with a budget and repair, global]",
+        help="layer: take the same share from every group. global: take the ratio from all channels together, with a "
+        "criterion on samples from where it costs the outputs least, and a budget by error against what is saved.  "
+        "[default: global with repair and a budget or --calibrate, else layer]",
     ),
     click.option(
         "--steps",

@@ -19,12 +19,14 @@ from onnx_attnprune.pipeline.samples import calibration_of
 from onnx_attnprune.pipeline.source import Shapes, Source
 from onnx_attnprune.planning import (
     Kept,
+    Left,
     Losses,
     Path,
     Settings,
     Term,
     Uniform,
     allocate,
+    channel_terms,
     first_within,
     grown,
     mac_terms,
@@ -130,15 +132,21 @@ class Budgets:
     def at(self, path: Path, cost: str, aim: float, promise: str) -> Kept:
         """The first choice of a path that leaves at most `aim`, with the room used that its last steps left over."""
 
-        def left(kept: Kept) -> float:
-            return self.left(cost, self.alive(kept))
+        return _first(path, lambda kept: self.left(cost, self.alive(kept)), aim, promise)
 
-        point = first_within(path, left, aim, promise)
-        found = path[point]
-        if not isinstance(path, Uniform):
-            for before in reversed(path[max(0, point - BACK) : point]):
-                found = grown(found, before, left, aim)
-        return found
+    def by_error(self, settings: Settings) -> Kept:
+        """How many channels each group keeps so that the settings' ratio of all channels goes, from where that costs
+        the outputs least; less where the settings' bounds don't allow as much."""
+        assert settings.ratio is not None
+        refuse_groupless(self.analysis)
+        terms = channel_terms(self.analysis, settings)
+        whole = max(_amount(self.analysis, terms, {}), 1.0)
+
+        def left(kept: Kept) -> float:
+            return _amount(self.analysis, terms, self.alive(kept)) / whole
+
+        path = allocate(self.analysis, settings, self.losses, terms, (1 - settings.ratio) ** 2)
+        return _first(path, left, max(1 - settings.ratio, left(path[-1])), "--ratio")
 
     def over(self, settings: Settings, removed: Mapping[int, Sequence[int]]) -> float:
         """By how much of the whole cost a removal misses the settings' target (0 or less: it keeps it)."""
@@ -174,8 +182,7 @@ class Budgets:
 
     def _time(self, alive: Alive) -> float:
         """Nanoseconds that are estimated for a run; the price of calls, which no cut lowers, is not in it."""
-        size = self.analysis.space.size
-        return 1e9 * sum(weight * math.prod(size(axis, alive) for axis in axes) for weight, axes in self.timed)
+        return 1e9 * _amount(self.analysis, self.timed, alive)
 
     @cached_property
     def _worth(self) -> Mapping[str, Mapping[str, int]]:
@@ -206,3 +213,17 @@ class Budgets:
                 names = 4 * (len(consumer.node.outputs[0]) + len(consumer.node.name) + 3 * ALLOWANCE)
                 total += count if cost == "params" else count * 8 + names
         return total
+
+
+def _first(path: Path, left: Left, aim: float, promise: str) -> Kept:
+    point = first_within(path, left, aim, promise)
+    found = path[point]
+    if not isinstance(path, Uniform):
+        for before in reversed(path[max(0, point - BACK) : point]):
+            found = grown(found, before, left, aim)
+    return found
+
+
+def _amount(analysis: Analysis, terms: Sequence[Term], alive: Alive) -> float:
+    size = analysis.space.size
+    return sum(weight * math.prod(size(axis, alive) for axis in axes) for weight, axes in terms)

@@ -19,7 +19,7 @@ from onnx_attnprune.pipeline.source import Shapes, Source
 from onnx_attnprune.planning import Plan, PlannedGroup, Settings, choose, to_json
 from onnx_attnprune.report import Search, Timing
 from onnx_attnprune.runtime import preferred_multiple
-from onnx_attnprune.scoring import Samples
+from onnx_attnprune.scoring import SAMPLED, Samples
 
 MULTIPLES = (8, 4, 2, 1)  # that automatic rounding goes down to where larger ones leave every channel in place
 
@@ -93,7 +93,9 @@ def _at_multiple(budgets: Budgets, settings: Settings, tell: Tell) -> Plan:
     """A plan with the settings; one that keeps their target, where they have one."""
     analysis, digest, shapes = budgets.analysis, budgets.source.digest, budgets.shapes
     if settings.target is None:
-        return make_plan(analysis, settings, digest, shapes, tell, samples=budgets.samples)
+        told = settings.ratio is not None and settings.scope == "global" and settings.criterion in SAMPLED
+        decided = budgets.by_error(settings) if told else None
+        return make_plan(analysis, settings, digest, shapes, tell, decided, budgets.samples)
     aim = settings.target[1]
     while True:
         plan = make_plan(analysis, settings, digest, shapes, tell, budgets.kept(settings, aim), budgets.samples)

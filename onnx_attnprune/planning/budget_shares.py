@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx_attnprune.axes import Axis, BoolArray, ids_of
 from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.planning.budget import Kept
-from onnx_attnprune.planning.candidates import Candidate, candidates
+from onnx_attnprune.planning.candidates import Candidate, candidates, producers
 from onnx_attnprune.planning.counts import kept_count
 from onnx_attnprune.planning.select import quota
 from onnx_attnprune.planning.settings import Settings
@@ -74,13 +74,17 @@ class _Stairs:
 
 
 def _stairs(candidate: Candidate, settings: Settings, curve: Floats) -> _Stairs:
+    counts = _counts(candidate, settings)
+    gone = candidate.group.size - np.array(counts)
+    corners = _hull(gone, curve[gone])
+    return _Stairs(tuple(counts), np.interp(gone, gone[corners], curve[gone[corners]]))
+
+
+def _counts(candidate: Candidate, settings: Settings) -> list[int]:
     size, granule = candidate.group.size, candidate.granule
     least = quota(candidate, 0.0, settings).least
     stride = granule * max(1, math.ceil(size / granule / LEVELS))
-    counts = [size, *(n for n in range((size - 1) // granule * granule, 0, -stride) if n >= least)]
-    gone = size - np.array(counts)
-    corners = _hull(gone, curve[gone])
-    return _Stairs(tuple(counts), np.interp(gone, gone[corners], curve[gone[corners]]))
+    return [size, *(n for n in range((size - 1) // granule * granule, 0, -stride) if n >= least)]
 
 
 def _hull(x: NDArray[np.int64], y: Floats) -> list[int]:
@@ -181,6 +185,15 @@ def _merged(analysis: Analysis, terms: Sequence[Term]) -> Iterator[Term]:
                 free.append(axis)
         total[tuple(free)] = total.get(tuple(free), 0.0) + weight
     yield from ((weight, axes) for axes, weight in total.items() if axes)
+
+
+def channel_terms(analysis: Analysis, settings: Settings) -> list[Term]:
+    """Channels as terms of a cost: those that weights make, of the groups that can lose some and have no ratio of their
+    own. A head counts by its width."""
+    found = [c for c in candidates(analysis, replace(settings, scope="layer")) if not c.own]
+    free = [c.group for c in found if len(_counts(c, settings)) > 1]
+    axes = dict.fromkeys(axis for group in free for axis in producers(analysis, group))
+    return [(1.0, (axis,)) for axis in axes]
 
 
 def mac_terms(analysis: Analysis) -> list[Term]:

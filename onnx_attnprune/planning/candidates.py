@@ -106,14 +106,15 @@ def _nested(axis: Axis, id_of: Mapping[Var, int]) -> Iterator[tuple[int, int]]:
 
 def granule(analysis: Analysis, group: Group, multiple: int) -> int:
     """How many channels of the group make a multiple of `multiple` channels of the axes that it makes."""
-    spans = [
-        span
-        for m in group.members
-        if m.role == "producer"
-        for span in _spans(analysis.space.find(m.slot.axes[m.axis]), group.var, 1)
-    ]
+    spans = [span for axis in producers(analysis, group) for span in _spans(axis, group.var, 1)]
     common = math.gcd(*spans) if spans else 1
     return multiple // math.gcd(multiple, common)
+
+
+def producers(analysis: Analysis, group: Group) -> list[Axis]:
+    """The axes of weights that make the group's channels, each once."""
+    made = (m.slot.axes[m.axis] for m in group.members if m.role == "producer")
+    return list(dict.fromkeys(map(analysis.space.find, made)))
 
 
 def _spans(axis: Axis, var: Var, factor: int) -> Iterator[int]:

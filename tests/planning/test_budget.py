@@ -20,6 +20,7 @@ from onnx_attnprune.planning import (
     Settings,
     Uniform,
     allocate,
+    channel_terms,
     first_within,
     grown,
     mac_terms,
@@ -30,6 +31,7 @@ from onnx_attnprune.scoring import score
 from tests.golden import nets
 from tests.networks import networks
 from tests.oracle import default_shapes, parse
+from tests.planning.test_candidates import attention
 from tests.small import cnn
 
 
@@ -181,3 +183,17 @@ def test_the_time_of_a_body_is_that_of_its_nodes() -> None:
     told = {axes for _, axes in time_terms(found, seconds)}
     assert len(told) == 1
     assert next(iter(told))[-1] == next(e for n, e in found.effects if n.outputs[0] == "m").macs[0][-1]
+
+
+def test_a_head_counts_by_its_width_and_only_what_can_lose_some_counts() -> None:
+    heads, plain = attention(4, 15), analyze(Graph(cnn()), {"x": (1, 3, 12, 10)})
+
+    def sizes(analysis: Analysis = plain, **given: object) -> list[int]:
+        return sorted(a.size for _, axes in channel_terms(analysis, budget(**given)) for a in axes)
+
+    assert set(sizes(heads, attention="heads")) == set(sizes(heads, attention="head-dims")) == {60}
+
+    assert sizes() == [20, 36]
+    assert sizes(round_to=32) == [36]
+    assert sizes(layer_ratios=(("w1", 0.5),)) == [36]
+    assert sizes(exclude=("b2",)) == [20]
