@@ -32,9 +32,9 @@ class Settings:
     below the mean of the k best of their group go), target_macs, target_params, target_bytes, target_latency (share
     that is left at most, 0 < share < 1) and max_drop (of accuracy, as a share; 0 is none). scope: "layer" takes the
     same ratio from every group, "global" takes it from all channels: ranked together, or with a criterion on samples
-    by what the removal from each group costs the outputs, or, for a target or a drop, costs them and saves. steps: the removal is spread over so many stages with fresh scores before
-    each;
-    a threshold counts on the scores of the first. round_to: kept counts are multiples of it (1: exact counts).
+    by what the removal from each group costs the outputs, or, for a target or a drop, costs them and saves. steps: the
+    removal is spread over so many stages with fresh scores before each; a threshold counts on the scores of the first.
+    round_to: kept counts are multiples of it (1: exact counts).
     min_channels: what a group keeps at least. max_ratio: what a group loses at most (None: 0.9 where the scores
     decide, else no bound but min_channels). layer_ratios: (pattern, ratio) pairs that override the ratio.
     attention: which factor goes where channels are products, as attention heads and group convolutions are. deploy:
