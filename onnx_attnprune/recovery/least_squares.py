@@ -43,8 +43,8 @@ def refit(
     calibration = samples_of(calibration, "least squares")
     jobs, notes = jobs_of(analysis, alive)
     total = len(jobs) + len(notes)
-    jobs = [job for job in jobs if _fits(job, limits, notes)]
-    waves = list(_waves(jobs, limits.moments))
+    jobs = [job for job in jobs if affordable(job, limits, notes)]
+    waves = list(waves_of(jobs, limits.moments))
     for k, wave in enumerate(waves):
         limits.tell(f"repair: wave {k + 1} of {len(waves)}, {len(wave)} layers")
         moments = gather(analysis.graph.model, list(dict.fromkeys(j.view for j in wave)), calibration)
@@ -55,7 +55,7 @@ def refit(
     )  # fmt: skip  # two lines
 
 
-def _fits(job: Job, limits: Limits, notes: list[str]) -> bool:
+def affordable(job: Job, limits: Limits, notes: list[str]) -> bool:
     """False, and a note more, where the moments of one layer alone take more memory than all of them may."""
     if job.view.bytes <= max(limits.moments, SMALL):
         return True
@@ -96,7 +96,7 @@ def problems_of(job: Job, moments: Sequence[tuple[Moments, Moments]]) -> list[Pa
     return found
 
 
-def _waves(jobs: Sequence[Job], room: int) -> Iterator[list[Job]]:
+def waves_of(jobs: Sequence[Job], room: int) -> Iterator[list[Job]]:
     """Jobs in the order of the graph, cut where the moments of one wave would take too much memory."""
     wave: list[Job] = []
     views: dict[View, int] = {}

@@ -16,7 +16,7 @@ from tests.oracle import parse
 from tests.recovery.helpers import put, run, stored
 from tests.recovery.test_least_squares import samples
 
-METHODS = ["least-squares", "sequential"]
+METHODS = ["mix", "least-squares", "sequential"]
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def samples(model: onnx.ModelProto, count: int = 256, seed: int = 0) -> Calibrat
     return in_batches({"x": x}, 16, "normal numbers")
 
 
-METHODS = ["least-squares", "sequential"]
+METHODS = ["mix", "least-squares", "sequential"]
 
 
 def outputs(text: str, gone: list[int], method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

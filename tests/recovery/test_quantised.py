@@ -110,7 +110,7 @@ def numbers(model: ModelProto) -> dict[int, int]:
     return found
 
 
-@pytest.mark.parametrize("method", ["least-squares", "sequential"])
+@pytest.mark.parametrize("method", ["mix", "least-squares", "sequential"])
 @pytest.mark.parametrize("form", FORMS)
 def test_whole_numbers_are_refitted_in_their_own_scales(tmp_path: Path, form: str, method: str) -> None:
     text, quantise, operators = FORMS[form]

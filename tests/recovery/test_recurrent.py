@@ -43,7 +43,7 @@ def network(kind: str, gates: int, more: str = "", layout: int = 0) -> ModelProt
     return model
 
 
-@pytest.mark.parametrize("method", ["least-squares", "sequential"])
+@pytest.mark.parametrize("method", ["mix", "least-squares", "sequential"])
 @pytest.mark.parametrize(
     ("kind", "gates", "more"),
     [("LSTM", 4, ""), ("GRU", 3, ", linear_before_reset = 1"), ("RNN", 1, "")],
