@@ -9,11 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from onnx_attnprune import surgery
-from onnx_attnprune.axes import leaves
 from onnx_attnprune.evaluate.data import Dataset
 from onnx_attnprune.evaluate.metrics import evaluate
-from onnx_attnprune.grouping import Analysis
-from onnx_attnprune.pipeline.choice import Work, budgets_of, choose_channels
+from onnx_attnprune.pipeline.choice import Work, choose_channels
 from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request
 from onnx_attnprune.pipeline.source import Source, read
@@ -26,7 +24,7 @@ BATCH = 250
 
 @dataclass(frozen=True)
 class Cell:
-    """What was measured. part: "inner" leaves out channels that lie on a sum of two branches, "whole" takes all groups.
+    """What was measured. part: "inner" leaves residual streams whole, "whole" takes all groups.
 
     who: "onnx-attnprune", or the peer. repair: the method, with "+samples" where it saw unlabelled ones. channels,
     macs: the shares that are left. top1: in percent, on `images` images.
@@ -76,17 +74,6 @@ def default_criterion(recover: str) -> str:
     return "obs" if "+" in recover else "attention"
 
 
-def on_sums(analysis: Analysis) -> tuple[str, ...]:
-    """Names of the groups whose channels lie on a sum of two computed tensors: the residual streams."""
-    constants = {s.tensor for s in analysis.slots}
-    found = set()
-    for node, effect in analysis.effects:
-        if node.op in ("Add", "Sum") and sum(name not in constants for name in node.inputs) > 1:
-            for axis in effect.outputs[0].axes or ():
-                found.update(v.id for v in leaves(analysis.space.find(axis)))
-    return tuple(g.name for g in analysis.groups if g.var.id in found)
-
-
 class Bench:
     """One network with its images: prunes and measures in memory, as the command line would from file to file."""
 
@@ -111,11 +98,6 @@ class Bench:
         assert whole.labels is not None
         return Dataset({n: a[: self.images] for n, a in whole.feeds.items()}, whole.labels[: self.images], self.images)
 
-    @cached_property
-    def streams(self) -> tuple[str, ...]:
-        """The groups that "inner" leaves out."""
-        return on_sums(budgets_of(self._without, self.source(False), self.source(False).shapes, _silent()).analysis)
-
     @property
     def unpruned_key(self) -> tuple[object, ...]:
         """The key of the cell of the network as it is."""
@@ -133,8 +115,7 @@ class Bench:
     def measure(self, part: str, ratio: float, criterion: str, recover: str) -> Cell:
         """Prune, repair, count the right answers. A group keeps at least one channel."""
         method, _, samples = recover.partition("+")
-        exclude = self.streams if part == "inner" else ()
-        settings = Settings(ratio=ratio, criterion=criterion, exclude=exclude)
+        settings = Settings(ratio=ratio, criterion=criterion, streams="keep" if part == "inner" else "cut")
         request = replace(self._with if samples else self._without, settings=settings, recover=method)
         source = self.source(bool(samples))
         work = choose_channels(request, source, source.shapes, _silent())

@@ -163,6 +163,14 @@ _DECORATORS = (
         help="What goes where channels are heads (or convolution groups) times a width.",
     ),
     click.option(
+        "--streams",
+        type=click.Choice(["cut", "keep"]),
+        default="cut",
+        show_default=True,
+        help="Residual streams, whose channels several layers add to; keep: leave them whole, but for those that "
+        "--include or --layer-ratio means by name.",
+    ),
+    click.option(
         "--deploy",
         type=click.Choice(DEPLOYS),
         help="Keep to what this execution provider takes: equal parts where a Split has them, and its multiples; the "

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from onnx_attnprune.axes import Axis, Concat, Pick, Product, Var, leaves
-from onnx_attnprune.grouping import Analysis, Group
+from onnx_attnprune.grouping import Analysis, Group, residual_streams
 from onnx_attnprune.planning.settings import Settings, is_meant, matching
 
 
@@ -27,7 +27,7 @@ class Candidate:
 
 def candidates(analysis: Analysis, settings: Settings) -> list[Candidate]:
     """The groups that the settings let lose channels; those that had better stay whole only where `include` means
-    their own name.
+    their own name, and so for residual streams that are to be kept (there a pattern of `layer_ratios` does as well).
 
     Raises SettingsError for a pattern that matches none.
     """
@@ -36,6 +36,10 @@ def candidates(analysis: Analysis, settings: Settings) -> list[Candidate]:
     if settings.include:
         allowed = set().union(*(matching(p, groups, "--include") for p in settings.include))
         allowed -= {g.id for g in groups if g.spared and not any(is_meant(p, g.name) for p in settings.include)}
+    if settings.streams == "keep":
+        named = (*settings.include, *(pattern for pattern, _ in settings.layer_ratios))
+        streams = residual_streams(analysis)
+        allowed -= {g.id for g in groups if g.id in streams and not any(is_meant(p, g.name) for p in named)}
     for pattern in settings.exclude:
         allowed -= matching(pattern, groups, "--exclude")
     own: dict[int, float] = {}

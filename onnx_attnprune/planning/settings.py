@@ -13,12 +13,14 @@ from onnx_attnprune.grouping import Group
 
 Scope = Literal["layer", "global"]
 Heads = Literal["auto", "heads", "head-dims", "both", "none"]
+Streams = Literal["cut", "keep"]
 Cost = Literal["macs", "params", "bytes"]
 COSTS: tuple[Cost, ...] = ("macs", "params", "bytes")
 MOST_STEPS = 1000
 AMOUNTS = ("ratio", "threshold", "top_k", "target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
 SCOPES: tuple[Scope, ...] = ("layer", "global")
 HEADS: tuple[Heads, ...] = ("auto", "heads", "head-dims", "both", "none")
+STREAMS: tuple[Streams, ...] = ("cut", "keep")
 # What the result is to run on, and the operators that it takes there only where all of their results have one shape:
 # https://onnxruntime.ai/docs/execution-providers/NNAPI-ExecutionProvider.html#supported-ops
 DEPLOYS: Mapping[str, tuple[str, ...]] = {"nnapi": ("Split",)}
@@ -37,7 +39,8 @@ class Settings:
     round_to: kept counts are multiples of it (1: exact counts).
     min_channels: what a group keeps at least. max_ratio: what a group loses at most (None: 0.9 where the scores
     decide, else no bound but min_channels). layer_ratios: (pattern, ratio) pairs that override the ratio.
-    attention: which factor goes where channels are products, as attention heads and group convolutions are. deploy:
+    attention: which factor goes where channels are products, as attention heads and group convolutions are. streams:
+    "keep" leaves residual streams whole, but for those that include or layer_ratios mean by their own names. deploy:
     the execution provider whose demands the result has to meet (one of `DEPLOYS`).
     """
 
@@ -56,6 +59,7 @@ class Settings:
     min_channels: int = 1
     max_ratio: float | None = None
     attention: Heads = "auto"
+    streams: Streams = "cut"
     deploy: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -89,7 +93,7 @@ class Settings:
             raise SettingsError(f"--steps {self.steps}: {MOST_STEPS:,} at most; each scores the whole network anew")
         if self.scope == "global" and (self.threshold is not None or self.top_k is not None):
             raise SettingsError("--scope global is for a ratio or a budget, not for a threshold")
-        choices: dict[str, tuple[str, ...]] = {"scope": SCOPES, "attention": HEADS}
+        choices: dict[str, tuple[str, ...]] = {"scope": SCOPES, "attention": HEADS, "streams": STREAMS}
         for setting, values in choices.items():
             if getattr(self, setting) not in values:
                 raise SettingsError(f"--{setting} {getattr(self, setting)!r} is not one of {', '.join(values)}")

@@ -27,7 +27,7 @@ def settings(folder: Path, *given: object) -> dict[str, object]:
 
 def test_a_file_is_equal_to_the_flags(tmp_path: Path) -> None:
     flags = ["--ratio", 0.4, "--criterion", "l1", "--round-to", 2, "--exclude", "w3", "--layer-ratio", "w1=0.5",
-             "--shape", "x=3x3x12x10", "--seed", 7]  # fmt: skip  # a list
+             "--shape", "x=3x3x12x10", "--seed", 7, "--streams", "keep"]  # fmt: skip  # a list
     text = """
     [prune]
     ratio = 0.4
@@ -37,6 +37,7 @@ def test_a_file_is_equal_to_the_flags(tmp_path: Path) -> None:
     layer_ratio = {w1 = 0.5}
     shape = {x = [3, 3, 12, 10]}
     seed = 7
+    streams = "keep"
 
     [inspect]
     json = true

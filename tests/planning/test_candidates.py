@@ -94,3 +94,24 @@ def test_a_ratio_for_a_group_by_its_own_name_is_for_that_group_alone() -> None:
         assert [(c.group.name, c.ratio) for c in found] == [("a", 0.1), ("b", 0.6)]
     found = candidates(analysis, Settings(ratio=0.3, layer_ratios=(("b", 0.6),)))
     assert [c.ratio for c in found] == [0.6, 0.6]  # a pattern for whatever lies in b
+
+
+# Two blocks on a stream of 6, with 24 and 10 channels inside.
+BLOCKS = """g (float[N, 7, 5] x) => (float[N, 7, 3] y) <float[5, 6] stem, float[6, 24] up, float[24, 6] down,
+float[6, 10] up2, float[10, 6] down2, float[6, 3] out>
+{ s = MatMul (x, stem)
+  a = MatMul (s, up) b = Relu (a) c = MatMul (b, down) d = Add (s, c)
+  e = MatMul (d, up2) f = Relu (e) h = MatMul (f, down2) i = Add (d, h) y = MatMul (i, out) }"""
+
+
+def test_streams_that_are_kept_go_only_by_their_own_names() -> None:
+    """Patterns that mean a tensor which the channels lie in too do not mean them."""
+    analysis = analyze(Graph(parse(BLOCKS)))
+    assert names(analysis) == {"stem", "up", "up2"}
+    assert names(analysis, streams="keep") == {"up", "up2"}
+    assert names(analysis, streams="keep", include=("up", "down2")) == {"up", "up2"}
+    assert names(analysis, streams="keep", include=("ste*", "up")) == {"stem", "up"}
+    assert names(analysis, streams="keep", layer_ratios=(("down", 0.5),)) == {"up", "up2"}
+    assert names(analysis, streams="keep", layer_ratios=(("stem", 0.5),)) == {"stem", "up", "up2"}
+    # A name that is left out stays left out, and so does all that lies in the same tensor.
+    assert names(analysis, streams="keep", layer_ratios=(("stem", 0.5),), exclude=("stem",)) == {"up", "up2"}
