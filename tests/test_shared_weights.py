@@ -78,3 +78,25 @@ def test_uses_that_are_slices_of_one_weight() -> None:
     model = net(body, weights)
     pruned = cut(assert_exact(model, {"w0": 4, "w": 5, "k": 5}), k=[1, 2])
     assert stored(pruned)["k"].shape == (6, 5, 1, 1)
+
+
+def test_a_part_that_one_use_keeps_stays_free_in_the_other() -> None:
+    """The first use reads the input beside five channels, the second three channels of a layer beside five others."""
+    body = """c = Concat <axis=1> (x, h) q = Conv (c, k) e = Conv (p, f) g = Conv (p, m) d = Concat <axis=1> (e, g)
+    r = Conv (d, k) t = Concat <axis=1> (q, r)"""
+    weights = "float[7,8,1,1] k, float[3,4,1,1] f, float[5,4,1,1] m"
+    model = net(body, weights, v="float[2,14,1,1] v")
+    analysis = assert_exact(model, {"w0": 4, "w": 5, "k": 7, "f": 3})
+    pruned = cut(analysis, w=[1, 4])
+    assert {name: stored(pruned)[name].shape[:2] for name in "wmk"} == {"w": (3, 4), "m": (3, 4), "k": (7, 6)}
+
+
+def test_channels_of_one_layer_lie_where_another_use_has_two_layers() -> None:
+    body = """e = Conv (p, f) c = Concat <axis=1> (e, h) q = Conv (c, k) o = Conv (p, m) r = Conv (o, k)
+    t = Concat <axis=1> (q, r)"""
+    weights = "float[8,11,1,1] k, float[6,4,1,1] f, float[11,4,1,1] m"
+    model = net(body, weights, v="float[2,16,1,1] v")
+    analysis = assert_exact(model, {"w0": 4, "w": 5, "f": 6, "k": 8})
+    pruned = cut(analysis, f=[0], w=[1, 4])
+    kept = [1, 2, 3, 4, 5, 6, 8, 9]
+    assert np.array_equal(stored(pruned)["m"], stored(model)["m"][kept])
