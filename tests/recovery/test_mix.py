@@ -30,6 +30,13 @@ FAN = """g (float[N, 5, 9, 7] x) => (float[N, 4, 9, 7] y, float[N, 6, h, w] z, f
     f = Flatten (p)
     c = MatMul (f, w4)
 }"""
+APART = SPREAD.replace("6, 5, 3, 2]", "6, 5, 1, 1]").replace(", pads = [1, 0, 0, 1], output_padding = [1, 0]", "")
+CHAIN = """g (float[N, 3, 9, 7] x) => (float[N, 4, 5, 3] y)
+<float[6, 3, 1, 1] w1, float[8, 6, 3, 3] w2, float[8] b2, float[4, 8, 3, 3] w3> {
+    a = Conv (x, w1)
+    c = Conv (a, w2, b2)
+    y = Conv (c, w3)
+}"""
 PADDED, VALID = FAN.replace("PAD", "1"), FAN.replace("PAD", "0").replace("4, 9, 7] y", "4, 7, 5] y")
 
 
@@ -87,9 +94,22 @@ def test_constant_channels_are_moved_into_the_bias_exactly() -> None:
         np.testing.assert_allclose(after[name], numbers, atol=1e-4)
 
 
+def test_a_consumer_that_loses_results_too_is_right_in_the_others() -> None:
+    model = parse(CHAIN)
+    for name in ("w2", "b2"):
+        w = stored(model, name).copy()
+        w[[1, 4]] = w[[0, 7]]
+        put(model, name, w)
+    analysis, alive = without(model, {"w1": [0, 4], "w2": [1, 4]})
+    found = recover("mix", analysis, alive, surgery.prune(analysis, alive), samples(model, 512))
+    feeds = dict(samples(model, 16, seed=9).runs[0])
+    original = run(model, feeds)["y"]
+    assert np.abs(original - run(found.model, feeds)["y"]).max() < 2e-3 * np.abs(original).max()
+
+
 @pytest.mark.parametrize(
-    ("text", "expected"), [(CONV, True), (SAME, True), (SPREAD, True), (GROUPED, False)],
-    ids=["pads", "by size", "transposed", "none"],
+    ("text", "expected"), [(CONV, True), (SAME, True), (SPREAD, True), (APART, True), (GROUPED, False)],
+    ids=["pads", "by size", "transposed", "between", "none"],
 )  # fmt: skip  # two lines
 def test_who_sees_zeros_beside_the_data(text: str, expected: bool) -> None:
     analysis, alive = without(parse(text), {"w1": [0]})
