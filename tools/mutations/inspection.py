@@ -9,6 +9,8 @@ MUTANTS = [
     ("parameters_of", "cuts_of(alone, _without_last(group))", "cuts_of(alone, self.halved)"),
     ("halved", "ratio=0.5", "ratio=0.25"),
     ("obstacles", "if len({_key(r) for r in reasons}) == 1:", "if True:"),
+    ("_count_parts", "one.parts[tensor, place, start] = part.size", "one.parts[tensor, place, 0] = part.size"),
+    ("_kept_parts", "if part.size > 1 and analysis.space.is_kept(part):", "if part.size > 1:"),
     ("reasons_of", "return (POSITION,) if any(", "return found if any("),
     ("_key", '(plain, reason.op) if plain == reason.why else (plain, "")', "(reason.why, reason.op)"),
     ("_count_refused", "one.uncounted += bool(weights)", "one.uncounted += 1"),

@@ -64,11 +64,12 @@ class Share:
 class Obstacle:
     """One reason for which axes are kept whole.
 
-    hint: what would help ("" where nothing is known to). axes, channels: weight axes that it keeps, and their sizes
-    added up; alone: how many of these axes no other reason keeps. parameters, macs: of tensors and products of axes
-    with an axis that it keeps (several obstacles may hold the same ones). uncounted: nodes whose MACs nothing is known
-    of. nodes: the nodes (or graph inputs and outputs) that say so; tensor, node: the largest tensor that is kept, and
-    what says so ("" where nothing is known of any).
+    hint: what would help ("" where nothing is known to). axes, channels: weight axes that it keeps, or parts of them
+    where the rest can go, and their sizes added up; alone: how many of these no other reason keeps. parameters, macs:
+    of tensors with an axis that it keeps whole, and of products of axes on which the channels of such an axis lie
+    (several obstacles may hold the same ones). uncounted: nodes whose MACs nothing is known of. nodes: the nodes (or
+    graph inputs and outputs) that say so; tensor, node: the largest tensor that is kept, or that a part is kept of
+    where there is none, and what says so ("" where nothing is known of any).
     """
 
     why: str

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from onnx_attnprune.axes import Axis, Reason, leaves
+from onnx_attnprune.axes import Axis, Concat, Reason, leaves
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.ops import POSITION
 from onnx_attnprune.report.inspection.costs import Costs
@@ -22,8 +22,10 @@ class _Found:
     """An obstacle while it is being counted; dictionaries for sets that keep their order."""
 
     axes: dict[tuple[str, int], int] = field(default_factory=dict)  # (tensor, axis) -> size
+    parts: dict[tuple[str, int, int], int] = field(default_factory=dict)  # (tensor, axis, first channel) -> size
     alone: int = 0
     tensors: dict[str, str] = field(default_factory=dict)  # tensor -> the node that keeps it
+    partly: dict[str, str] = field(default_factory=dict)  # the same for tensors with a part that is kept
     macs: int = 0
     uncounted: int = 0
     nodes: dict[str, None] = field(default_factory=dict)
@@ -44,6 +46,7 @@ def obstacles(analysis: Analysis, costs: Costs) -> tuple[Obstacle, ...]:
             one.nodes[reason.node] = None
         if len({_key(r) for r in reasons}) == 1:
             found[_key(reasons[0])].alone += 1
+    _count_parts(analysis, found)
     _count_refused(analysis, costs, found)
     for work in costs.works:
         for key in {_key(r) for i in work.ids for r in held.get(i, ())}:
@@ -85,6 +88,33 @@ def _kept_axes(analysis: Analysis) -> Iterator[tuple[str, int, Axis]]:
                 yield slot.tensor, place, axis
 
 
+def _count_parts(analysis: Analysis, found: dict[Key, _Found]) -> None:
+    """Parts of axes that are kept where the rest of the axis can go: they hold no more than their own channels."""
+    for tensor, place, start, part in _kept_parts(analysis):
+        reasons = reasons_of(analysis, part)
+        if POSITION in reasons:
+            continue
+        for reason in reasons:
+            one = found.setdefault(_key(reason), _Found())
+            one.parts[tensor, place, start] = part.size
+            one.partly.setdefault(tensor, reason.node)
+            one.nodes[reason.node] = None
+        if len({_key(r) for r in reasons}) == 1:
+            found[_key(reasons[0])].alone += 1
+
+
+def _kept_parts(analysis: Analysis) -> Iterator[tuple[str, int, int, Axis]]:
+    """(tensor, axis, first channel, tree) of each part that is kept of a weight axis on which channels of a group lie,
+    once for each reader of the tensor."""
+    members = (m for g in analysis.groups for m in g.members if m.role != "constant")
+    for (_, place), slot in {(m.slot.id, m.axis): m.slot for m in members}.items():
+        tree, start = analysis.space.find(slot.axes[place]), 0
+        for part in tree.parts if isinstance(tree, Concat) else ():
+            if part.size > 1 and analysis.space.is_kept(part):
+                yield slot.tensor, place, start, part
+            start += part.size
+
+
 def _count_refused(analysis: Analysis, costs: Costs, found: dict[Key, _Found]) -> None:
     """Nodes that nothing is known of hold the constants that they read, which have no axes to count."""
     for node, reason in analysis.refused:
@@ -97,9 +127,12 @@ def _count_refused(analysis: Analysis, costs: Costs, found: dict[Key, _Found]) -
 
 def _row(key: Key, one: _Found, costs: Costs) -> Obstacle:
     tensor, node = max(
-        one.tensors.items(), key=lambda item: costs.size_of(item[0]), default=("", next(iter(one.nodes)))
+        (one.tensors or one.partly).items(),
+        key=lambda item: costs.size_of(item[0]),
+        default=("", next(iter(one.nodes))),
     )
+    sizes = (*one.axes.values(), *one.parts.values())
     return Obstacle(
-        *key, hint_for(*key), len(one.axes), one.alone, sum(one.axes.values()), sum(map(costs.size_of, one.tensors)),
+        *key, hint_for(*key), len(sizes), one.alone, sum(sizes), sum(map(costs.size_of, one.tensors)),
         one.macs, one.uncounted, tuple(filter(None, one.nodes)), tensor, node,
     )  # fmt: skip  # three lines

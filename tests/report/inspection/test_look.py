@@ -119,6 +119,45 @@ def test_an_axis_that_can_lose_channels_is_no_obstacle() -> None:
     assert {o.why for o in found.obstacles} == {"graph input", "graph output"}
 
 
+def test_a_part_that_is_kept_counts_its_own_channels() -> None:
+    """Two convolutions read the input beside channels that can go; only the first reads it on its own."""
+    text = """g (float[N,3,6,5] x) => (float[N,4,6,5] y)
+    <float[7,3,1,1] w, float[9,10,1,1] u, float[11,10,1,1] t, float[4,20,1,1] v>
+    { h = Conv (x, w) c = Concat <axis = 1> (h, x) i = Conv (c, u) j = Conv (c, t) k = Concat <axis = 1> (i, j)
+      y = Conv (k, v) }"""
+    _, found = looked(parse(text))
+    one = by_reason(found)["graph input", ""]
+    assert (one.axes, one.alone, one.channels) == (3, 3, 9)  # of w, and the parts of u and t
+    assert one.parameters == 7 * 3  # the others lose channels
+    assert (one.tensor, one.nodes) == ("w", ("x",))
+
+
+def test_a_part_counts_for_the_reason_that_keeps_it() -> None:
+    text = """g (float[N,3,6,5] x) => (float[N,4,6,5] y)
+    <float[7,3,1,1] w, float[5,3,1,1] s, float[9,12,1,1] u, float[4,9,1,1] v>
+    { h = Conv (x, w) o = Conv (x, s) p = Softmax <axis = 1> (o) q = Neg (p) r = Concat <axis = 1> (h, q)
+      i = Conv (r, u) y = Conv (i, v) }"""
+    _, found = looked(parse(text))
+    one = by_reason(found)["normalised over", "Softmax"]
+    assert (one.axes, one.alone, one.channels, one.parameters) == (2, 2, 10, 5 * 3)
+    text = """g (float[N,7,5] x, float[N,7,3] z) => (float[N,7,4] y) <float[5,6] w, float[14,8] u, float[8,4] v>
+    { h = MatMul (x, w) r = Concat <axis = 2> (x, h, z) i = MatMul (r, u) y = MatMul (i, v) }"""
+    _, found = looked(parse(text))
+    one = by_reason(found)["graph input", ""]
+    assert (one.axes, one.channels, one.nodes) == (3, 5 + 5 + 3, ("x", "z"))
+
+
+def test_a_part_that_can_lose_channels_is_no_obstacle() -> None:
+    """Two rows of seven, of which every row can lose some."""
+    text = """g (float[N,5] x) => (float[N,4] y) <float[5,14] w, float[5,6] s, float[20,8] u, float[8,4] v,
+    int64[3] cut = {0, 2, 7}, int64[2] back = {0, 14}>
+    { q = MatMul (x, w) r = Reshape (q, cut) p = Softmax <axis = 1> (r) o = Reshape (p, back) h = MatMul (x, s)
+      c = Concat <axis = 1> (h, o) i = MatMul (c, u) y = MatMul (i, v) }"""
+    _, found = looked(parse(text))
+    assert sorted(g.size for g in found.groups) == [6, 7, 8]
+    assert {o.why for o in found.obstacles} == {"graph input", "graph output"}
+
+
 def test_positions_are_the_last_of_the_obstacles() -> None:
     """A factor for each place holds more parameters than the others and more MACs than the input, but no channel."""
     text = """g (float[N,3,8,6] x) => (float[N,4,8,6] y) <float[9,3,1,1] w, float[8,6] places, float[4,9,1,1] v>
