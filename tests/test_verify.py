@@ -19,7 +19,7 @@ from tests.oracle import parse
 from tests.small import cnn, labelled, run, saved
 
 MODELS = Path(__file__).parents[1] / "models"
-CUT = ("--ratio", "0.4", "--round-to", "1")
+CUT = ("--ratio", "0.4", "--round-to", "1", "--scope", "layer")
 REFIT = "least-squares"
 
 

@@ -139,7 +139,8 @@ _DECORATORS = (
         "--max-ratio",
         type=Number(),
         metavar="R",
-        help="No group loses more than this share.  [default: 0.9 where scores decide]",
+        help="No group loses more than this share.  [default: twice the ratio with --scope global, "
+        "0.9 with a threshold or a budget]",
     ),
     click.option(
         "--include",

@@ -35,7 +35,7 @@ from onnx_attnprune.planning import (
     removed_by,
     weight_terms,
 )
-from onnx_attnprune.recovery import Calibration, consumers_of, losses_of, samples_of
+from onnx_attnprune.recovery import Calibration, consumers_of, followers_of, losses_of, samples_of
 from onnx_attnprune.report import lost, parameter_types
 from onnx_attnprune.scoring import SAMPLED, Samples, Scores, score
 
@@ -138,6 +138,7 @@ class Budgets:
         """How many channels each group keeps so that the settings' ratio of all channels goes, from where that costs
         the outputs least; less where the settings' bounds don't allow as much."""
         assert settings.ratio is not None
+        wanted = 1 - settings.ratio
         refuse_groupless(self.analysis)
         terms = channel_terms(self.analysis, settings)
         whole = max(_amount(self.analysis, terms, {}), 1.0)
@@ -145,8 +146,12 @@ class Budgets:
         def left(kept: Kept) -> float:
             return _amount(self.analysis, terms, self.alive(kept)) / whole
 
-        path = allocate(self.analysis, settings, self.losses, terms, (1 - settings.ratio) ** 2)
-        return _first(path, left, max(1 - settings.ratio, left(path[-1])), "--ratio")
+        path = allocate(self.analysis, settings, self.losses, terms, wanted**2)
+        aim = max(wanted, left(path[-1]))
+        found = _first(path, left, aim, "--ratio")
+        # A ratio is no promise: with coarse multiples a step too few may be nearer to it than one too many.
+        before = path[max(0, first_within(path, left, aim, "--ratio") - 1)]
+        return min((found, before), key=lambda kept: abs(left(kept) - wanted))
 
     def over(self, settings: Settings, removed: Mapping[int, Sequence[int]]) -> float:
         """By how much of the whole cost a removal misses the settings' target (0 or less: it keeps it)."""
@@ -205,7 +210,7 @@ class Budgets:
         if self.request.recover == "none":
             return 0
         total = 0
-        for consumer in consumers_of(self.analysis, alive):
+        for consumer in (*consumers_of(self.analysis, alive), *followers_of(self.analysis, alive)):
             place, inputs = consumer.linear.bias, consumer.node.inputs
             if place is None or place >= len(inputs) or not inputs[place]:
                 count = consumer.biases

@@ -98,12 +98,13 @@ class _Bench:
 
     budgets: Budgets
     calibration: Calibration
+    fitting: Calibration
     probe: Probe
 
     def measure(self, group: int, order: Sequence[int]) -> GroupCurve:
         """One group, whose channels go in this order."""
         own = self.budgets.analysis.groups[group]
-        curve = curve_for(self.budgets.analysis, own, np.array(order, np.int64), self.calibration, self.probe)
+        curve = curve_for(self.budgets.analysis, own, np.array(order, np.int64), self.fitting, self.probe)
         return finished(own, order, curve)
 
 
@@ -147,7 +148,8 @@ def _bench(request: SensitivityRequest, tell: Tell, threads: int = 0) -> _Bench:
     refuse_groupless(budgets.analysis)
     tell("outputs of the unpruned model")
     calibration = replace(budgets.calibration, threads=threads)
-    return _Bench(budgets, calibration, Probe(budgets.analysis, calibration, budgets.probed))
+    fitting, judging = calibration.apart
+    return _Bench(budgets, calibration, fitting, Probe(budgets.analysis, judging, budgets.probed))
 
 
 def _begun(request: SensitivityRequest, bench: _Bench) -> Sensitivity:

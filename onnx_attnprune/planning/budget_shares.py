@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_attnprune.axes import Axis, BoolArray, ids_of
+from onnx_attnprune.axes import Axis, BoolArray, Concat, Pick, Product, Var, ids_of
 from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.planning.budget import Kept
 from onnx_attnprune.planning.candidates import Candidate, candidates, producers
@@ -188,12 +189,30 @@ def _merged(analysis: Analysis, terms: Sequence[Term]) -> Iterator[Term]:
 
 
 def channel_terms(analysis: Analysis, settings: Settings) -> list[Term]:
-    """Channels as terms of a cost: those that weights make, of the groups that can lose some and have no ratio of their
-    own. A head counts by its width."""
+    """Channels as terms of a cost: of the groups that can lose some and have no ratio of their own.
+
+    A head counts by its width.
+    """
     found = [c for c in candidates(analysis, replace(settings, scope="layer")) if not c.own]
     free = [c.group for c in found if len(_counts(c, settings)) > 1]
-    axes = dict.fromkeys(axis for group in free for axis in producers(analysis, group))
-    return [(1.0, (axis,)) for axis in axes]
+    known = [g.var for g in analysis.groups]
+    made = (part for group in free for axis in producers(analysis, group) for part in _multiplied(axis, known))
+    wanted = {g.var for g in free}
+    return [(1.0, tuple(v for v in known if v in part)) for part in dict.fromkeys(made) if part & wanted]
+
+
+def _multiplied(axis: Axis, known: Sequence[Var]) -> Iterator[frozenset[Var]]:
+    """The groups' variables that the channels of an axis are products of, for each of the parts that it is made of."""
+    if isinstance(axis, Var):
+        yield frozenset({axis}.intersection(known))
+    elif isinstance(axis, Pick):
+        yield from _multiplied(axis.source, known)
+    elif isinstance(axis, Concat):
+        for part in axis.parts:
+            yield from _multiplied(part, known)
+    elif isinstance(axis, Product):
+        for chosen in itertools.product(*(dict.fromkeys(_multiplied(part, known)) for part in axis.parts)):
+            yield frozenset().union(*chosen)
 
 
 def mac_terms(analysis: Analysis) -> list[Term]:

@@ -99,7 +99,8 @@ def quota(
 ) -> Quota:
     """What the settings ask of one group that is to lose `wanted` channels, after the removals of earlier stages."""
     size = candidate.group.size
-    least = max(1, min(size, settings.min_channels), size - math.floor(settings.cap * size + 1e-9))
+    cap = 1.0 if candidate.own and settings.max_ratio is None else settings.cap  # what a user asks of a group, it loses
+    least = max(1, min(size, settings.min_channels), size - math.floor(cap * size + 1e-9))
     gone = len(removed.get(candidate.group.id, ()))
     shared = settings.ratio is not None and not candidate.own
     return Quota(size, wanted, candidate.granule, least, gone, shared)

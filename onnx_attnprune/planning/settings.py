@@ -15,6 +15,7 @@ Scope = Literal["layer", "global"]
 Heads = Literal["auto", "heads", "head-dims", "both", "none"]
 Streams = Literal["cut", "keep"]
 Cost = Literal["macs", "params", "bytes"]
+MOST, TIMES = 0.9, 2.0  # that a group loses: of its channels, and of the ratio; deep cuts are the least well foretold
 COSTS: tuple[Cost, ...] = ("macs", "params", "bytes")
 MOST_STEPS = 1000
 AMOUNTS = ("ratio", "threshold", "top_k", "target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
@@ -37,8 +38,9 @@ class Settings:
     by what the removal from each group costs the outputs, or, for a target or a drop, costs them and saves. steps: the
     removal is spread over so many stages with fresh scores before each; a threshold counts on the scores of the first.
     round_to: kept counts are multiples of it (1: exact counts).
-    min_channels: what a group keeps at least. max_ratio: what a group loses at most (None: 0.9 where the scores
-    decide, else no bound but min_channels). layer_ratios: (pattern, ratio) pairs that override the ratio.
+    min_channels: what a group keeps at least. max_ratio: what a group loses at most (None: twice the ratio where it is
+    taken from all channels, 0.9 with a budget, else no bound but min_channels). layer_ratios: (pattern, ratio) pairs
+    that override the ratio.
     attention: which factor goes where channels are products, as attention heads and group convolutions are. streams:
     "keep" leaves residual streams whole, but for those that include or layer_ratios mean by their own names. deploy:
     the execution provider whose demands the result has to meet (one of `DEPLOYS`).
@@ -110,7 +112,9 @@ class Settings:
         """The largest share that a group may lose."""
         if self.max_ratio is not None:
             return self.max_ratio
-        return 1.0 if self.ratio is not None and self.scope == "layer" else 0.9
+        if self.ratio is not None:
+            return 1.0 if self.scope == "layer" else min(TIMES * self.ratio, MOST)
+        return MOST
 
     @property
     def target(self) -> tuple[Cost, float] | None:

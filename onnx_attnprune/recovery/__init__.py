@@ -2,7 +2,7 @@
 
 from onnx_attnprune.recovery import compensate, energies, layouts, least_squares, mix, obs, sequential, through
 from onnx_attnprune.recovery.calibration import Calibration, Inputs, in_batches, procedural
-from onnx_attnprune.recovery.consumers import consumers_of
+from onnx_attnprune.recovery.consumers import consumers_of, followers_of
 from onnx_attnprune.recovery.curves import SHARES, Curve, curve_for, widest_cut
 from onnx_attnprune.recovery.guard import guarded
 from onnx_attnprune.recovery.losses import Probe, losses_of
@@ -15,8 +15,9 @@ from onnx_attnprune.recovery.states import handed_on, states_of
 
 __all__ = [
     "DEFAULT_MEMORY", "RECOVERIES", "SHARES", "SHORTEST", "Calibration", "Curve", "Inputs", "Limits", "Probe",
-    "Recovery", "consumers_of", "curve_for", "guarded", "handed_on", "in_batches", "likely_range", "losses_of",
-    "operand_sizes", "procedural", "recover", "samples_of", "states_of", "waveforms_of", "widest_cut", "within_reach",
+    "Recovery", "consumers_of", "curve_for", "followers_of", "guarded", "handed_on", "in_batches", "likely_range",
+    "losses_of", "operand_sizes", "procedural", "recover", "samples_of", "states_of", "waveforms_of", "widest_cut",
+    "within_reach",
 ]  # fmt: skip  # a list of names
 
 # Importing a file registers what it holds: methods, criteria that go by samples, what carries means through operators.

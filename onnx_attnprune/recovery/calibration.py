@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from onnx_attnprune.graph import ModelProto, as_float32, float_type
 from onnx_attnprune.recovery.sounds import RATE, is_rate, sounds
 
 Array = NDArray[Any]
+UNSEEN = 4  # of so many runs the last is not fitted on, but says whether a fit helps
 Feeds = Mapping[str, Array]
 
 
@@ -31,6 +32,15 @@ class Calibration:
     def samples(self) -> int:
         """How many samples all runs hold together."""
         return sum(next((len(a) for a in feeds.values() if a.ndim), 1) for feeds in self.runs)
+
+    @property
+    def apart(self) -> tuple[Calibration, Calibration]:
+        """Runs to fit on, and others that say what a fit is worth: every fourth. With fewer than four, all for both."""
+        if len(self.runs) < UNSEEN:
+            return self, self
+        judging = self.runs[UNSEEN - 1 :: UNSEEN]
+        fitting = tuple(feeds for k, feeds in enumerate(self.runs) if k % UNSEEN != UNSEEN - 1)
+        return replace(self, runs=fitting), replace(self, runs=judging)
 
 
 def runnable(model: ModelProto, runs: Sequence[Feeds]) -> tuple[ModelProto, Sequence[Feeds]]:

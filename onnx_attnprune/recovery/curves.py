@@ -45,8 +45,7 @@ def curve_for(
     ModelError where the network does not run on the samples.
     """
     readings = readings_of(analysis, [group], {}, WIDEST)[group.id]
-    views = list(dict.fromkeys(r.job.view for r in readings))
-    moments = gather(analysis.graph.model, views, calibration) if views else {}
+    moments = gather(analysis.graph.model, (r.views for r in readings), calibration)
     consumers = curve_of(order, readings, moments)
     measured = tuple(dict(probe.errors(group, order, shares, moments)).items())
     outputs = through(consumers, measured)

@@ -41,6 +41,14 @@ class Job:
         return self.consumer.form.matrix(self.read())
 
 
+Views = frozenset[View]  # that rows are taken from together
+
+
+def views_of(jobs: Iterable[Job]) -> Views:
+    """All that some jobs read."""
+    return frozenset(job.view for job in jobs)
+
+
 def jobs_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> tuple[list[Job], list[str]]:
     """The consumers that can be refitted, and a note for each node that can't."""
     jobs, notes = [], []

@@ -9,26 +9,26 @@ mean "leave it", so that few or foreign samples do no harm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import ModelProto, with_outputs
 from onnx_attnprune.grouping import Analysis
-from onnx_attnprune.recovery.calibration import Calibration, runnable
+from onnx_attnprune.recovery.calibration import UNSEEN, Calibration, runnable
 from onnx_attnprune.recovery.few import SMALL
-from onnx_attnprune.recovery.jobs import Job, by_weight, jobs_of
+from onnx_attnprune.recovery.jobs import Job, Views, by_weight, jobs_of, views_of
 from onnx_attnprune.recovery.mending import Fit, Mender, Pair, fitted
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery, samples_of
-from onnx_attnprune.recovery.rows import Gathering, Moments, View, pooled, rows_of
+from onnx_attnprune.recovery.rows import Gathering, Moments, View, rows_of
 from onnx_attnprune.recovery.solving import lost
 from onnx_attnprune.runtime import Session
 
+AllMoments = Mapping[Views, list[tuple[Moments, Moments]]]
 RIDGE, RIDGE_FOREIGN = 1e-4, 1e-3  # samples of the model's own domain; procedural ones
 WAVE_BYTES = 1 << 30  # of moments that are gathered in one run over the samples
 ROWS_PER_COLUMN, LEAST_ROWS = 12, 16384
-UNSEEN = 4  # of so many runs the last is not fitted on, but says whether a fit helps
 
 
 @recovery("least-squares")
@@ -44,15 +44,24 @@ def refit(
     jobs, notes = jobs_of(analysis, alive)
     total = len(jobs) + len(notes)
     jobs = [job for job in jobs if affordable(job, limits, notes)]
+    waves = fit_at_once(analysis, alive, pruned, jobs, calibration, limits)
+    return Recovery(
+        pruned, f"least squares on {calibration.source}", total, len(jobs), tuple(notes),
+        waves=waves, samples=calibration.samples,
+    )  # fmt: skip  # two lines
+
+
+def fit_at_once(
+    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, jobs: Sequence[Job],
+    calibration: Calibration, limits: Limits,
+) -> int:  # fmt: skip  # two lines
+    """Refit consumers on the inputs that they have in the unpruned model; gives back in how many waves."""
     waves = list(waves_of(jobs, limits.moments))
     for k, wave in enumerate(waves):
         limits.tell(f"repair: wave {k + 1} of {len(waves)}, {len(wave)} layers")
-        moments = gather(analysis.graph.model, list(dict.fromkeys(j.view for j in wave)), calibration)
+        moments = gather(analysis.graph.model, map(views_of, by_weight(wave)), calibration)
         mend(analysis, alive, pruned, wave, moments, ridge_for(calibration))
-    return Recovery(
-        pruned, f"least squares on {calibration.source}", total, len(jobs), tuple(notes),
-        waves=len(waves), samples=calibration.samples,
-    )  # fmt: skip  # two lines
+    return len(waves)
 
 
 def affordable(job: Job, limits: Limits, notes: list[str]) -> bool:
@@ -73,12 +82,12 @@ def ridge_for(calibration: Calibration) -> float:
 
 def mend(
     analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, jobs: Sequence[Job],
-    moments: Mapping[View, list[tuple[Moments, Moments]]], ridge: float,
+    moments: AllMoments, ridge: float,
 ) -> None:  # fmt: skip  # two lines
     """Refit some consumers of a pruned model, in place, on the moments of what they read."""
     mender = Mender(analysis, alive, pruned)
     for shared in by_weight(jobs):
-        mender.put(shared, problems_of(shared[0], pooled([moments[j.view] for j in shared])), ridge)
+        mender.put(shared, problems_of(shared[0], moments[views_of(shared)]), ridge)
 
 
 def fit(job: Job, moments: Sequence[tuple[Moments, Moments]], ridge: float) -> Fit:
@@ -97,38 +106,47 @@ def problems_of(job: Job, moments: Sequence[tuple[Moments, Moments]]) -> list[Pa
 
 
 def waves_of(jobs: Sequence[Job], room: int) -> Iterator[list[Job]]:
-    """Jobs in the order of the graph, cut where the moments of one wave would take too much memory."""
+    """Jobs in the order of the graph, cut where the moments of one wave would take too much memory; those that share a
+    weight stay together."""
     wave: list[Job] = []
-    views: dict[View, int] = {}
-    for job in jobs:
-        if wave and job.view not in views and sum(views.values()) + job.view.bytes > room:
+    held: dict[Views, int] = {}
+    for shared in by_weight(jobs):
+        views, size = views_of(shared), shared[0].view.bytes
+        if wave and views not in held and sum(held.values()) + size > room:
             yield wave
-            wave, views = [], {}
-        wave.append(job)
-        views[job.view] = job.view.bytes
+            wave, held = [], {}
+        wave.extend(shared)
+        held[views] = size
     if wave:
         yield wave
 
 
-def gather(
-    model: ModelProto, views: Sequence[View], calibration: Calibration, seed: int = 0
-) -> dict[View, list[tuple[Moments, Moments]]]:
-    """For each view and group the moments of its rows: of three quarters of the runs, and of the others.
+def gather(model: ModelProto, sources: Iterable[Views], calibration: Calibration, seed: int = 0) -> AllMoments:
+    """For each source and group the moments of its rows, of all views of a source together (they are equally wide): of
+    three quarters of the runs, and of the others.
 
     The model runs once over the samples.
     """
-    names = sorted({v.data for v in views})
+    wanted = list(dict.fromkeys(sources))
+    if not wanted:
+        return {}
+    names = sorted({v.data for views in wanted for v in views})
     model, runs = runnable(model, calibration.runs)
     session = Session(with_outputs(model, names), threads=calibration.threads)
     rng = np.random.default_rng(seed)
-    sums = {v: [(Gathering(v.columns), Gathering(v.columns)) for _ in range(v.groups)] for v in views}
+    sums = {views: _gatherings(next(iter(views))) for views in wanted}
     for k, feeds in enumerate(runs):
         found = session.run(feeds, names)
-        for view in views:
-            wanted = rows_wanted(view.columns, len(runs))
-            for pair, rows in zip(sums[view], rows_of(view, found[view.data], wanted, rng), strict=True):
-                pair[is_unseen(k)].add(rows)
+        for views in wanted:
+            for view in sorted(views, key=lambda v: v.data):
+                count = rows_wanted(view.columns, len(runs) * len(views))
+                for pair, rows in zip(sums[views], rows_of(view, found[view.data], count, rng), strict=True):
+                    pair[is_unseen(k)].add(rows)
     return {v: [(a.moments(), b.moments()) for a, b in pairs] for v, pairs in sums.items()}
+
+
+def _gatherings(view: View) -> list[tuple[Gathering, Gathering]]:
+    return [(Gathering(view.columns), Gathering(view.columns)) for _ in range(view.groups)]
 
 
 def rows_wanted(columns: int, runs: int) -> int:

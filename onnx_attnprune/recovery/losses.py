@@ -22,14 +22,13 @@ from onnx_attnprune.graph import ModelProto, with_outputs
 from onnx_attnprune.grouping import Analysis, Group, alive_of
 from onnx_attnprune.planning import emptied
 from onnx_attnprune.recovery.calibration import Calibration, Feeds
-from onnx_attnprune.recovery.jobs import jobs_of
-from onnx_attnprune.recovery.least_squares import gather, mend, ridge_for
+from onnx_attnprune.recovery.jobs import by_weight, jobs_of, views_of
+from onnx_attnprune.recovery.least_squares import AllMoments, gather, mend, ridge_for
 from onnx_attnprune.recovery.readings import WIDEST, Reading, in_waves, readings_of, steadied
-from onnx_attnprune.recovery.rows import Array, Moments, View
+from onnx_attnprune.recovery.rows import Array
 from onnx_attnprune.runtime import Session
 
 Order = NDArray[np.int64]  # a group's channels, the first to go first
-AllMoments = Mapping[View, list[tuple[Moments, Moments]]]
 LEAST = 1e-12  # of a relative error: what is smaller is rounding
 PROBED = (0.5, 0.75)  # shares of a group's channels whose removal is measured at the outputs
 POWERS = (0.5, 6.0)  # within which the error at the outputs follows that at the consumers
@@ -48,12 +47,12 @@ def losses_of(
     `samples` of the calibration data measure it. Where so much of a group can't go, the curve stays that of its
     consumers. Raises ModelError where the network does not run on the samples.
     """
-    probe = Probe(analysis, calibration, samples)
+    fitting, judging = calibration.apart  # a layer that sees few rows fits them whatever it loses
+    probe = Probe(analysis, judging, samples)
     found: dict[int, Array] = {}
     for wave in in_waves(analysis, analysis.groups, {}, WIDEST):
         readings = readings_of(analysis, wave, {}, WIDEST)
-        views = list(dict.fromkeys(r.job.view for group in wave for r in readings[group.id]))
-        moments = gather(analysis.graph.model, views, calibration) if views else {}
+        moments = gather(analysis.graph.model, (r.views for g in wave for r in readings[g.id]), fitting)
         for group in wave:
             tell(f"error of group {len(found) + 1} of {len(analysis.groups)}")
             curve = curve_of(order[group.id], readings[group.id], moments)
@@ -86,7 +85,7 @@ def curve_of(order: Order, readings: Sequence[Reading], moments: AllMoments) -> 
     added = np.zeros(size)
     for reading in readings if size > 1 else ():
         energies, total = np.zeros(size + 1), 0.0
-        for w, owner, (seen, _) in zip(reading.job.weight, reading.owner, moments[reading.job.view], strict=True):
+        for w, owner, (seen, _) in zip(reading.job.weight, reading.owner, moments[reading.views], strict=True):
             when = np.where(owner >= 0, rank[owner], size)  # columns of other groups stay to the last
             columns = np.argsort(-when, kind="stable")
             energy = _energies(w[columns], steadied(seen.covariance, seen.rows)[np.ix_(columns, columns)])
@@ -130,7 +129,8 @@ class Probe:
     def _error(self, removed: Mapping[int, Sequence[int]], moments: AllMoments) -> float:
         """The error after the repair of what reads the group."""
         alive = alive_of(self._analysis.groups, removed)
-        jobs = [job for job in jobs_of(self._analysis, alive)[0] if job.view in moments]
+        known = (shared for shared in by_weight(jobs_of(self._analysis, alive)[0]) if views_of(shared) in moments)
+        jobs = [job for shared in known for job in shared]
         pruned = surgery.prune(self._analysis, alive)
         mend(self._analysis, alive, pruned, jobs, moments, ridge_for(self._calibration))
         return self.error_of(pruned)

@@ -23,11 +23,11 @@ from onnx_attnprune.recovery.bias import Biases
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.compensate import shift_of
 from onnx_attnprune.recovery.forms import Array
-from onnx_attnprune.recovery.jobs import Job, by_weight, jobs_of, kept_columns
+from onnx_attnprune.recovery.jobs import Job, Views, by_weight, jobs_of, kept_columns, views_of
 from onnx_attnprune.recovery.least_squares import affordable, gather, ridge_for, waves_of
 from onnx_attnprune.recovery.mending import LARGEST_GROWTH
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery, samples_of
-from onnx_attnprune.recovery.rows import Moments, View, pooled
+from onnx_attnprune.recovery.rows import Moments, View
 from onnx_attnprune.recovery.solving import best, lost
 from onnx_attnprune.recovery.stored import takes_bias
 from onnx_attnprune.recovery.weights import Weights
@@ -53,11 +53,11 @@ def mix(
     mixer = Mixer(analysis, alive, pruned, ridge_for(calibration))
     for k, wave in enumerate(waves):
         limits.tell(f"repair: wave {k + 1} of {len(waves)}, {len(wave)} layers")
-        moments = gather(analysis.graph.model, list(dict.fromkeys(j.view for j in wave)), calibration)
-        maps: dict[tuple[tuple[View, ...], bytes, bool], list[Array] | None] = {}
+        moments = gather(analysis.graph.model, map(views_of, by_weight(wave)), calibration)
+        maps: dict[tuple[Views, bytes, bool], list[Array] | None] = {}
         for shared in by_weight(wave):
-            views = tuple(dict.fromkeys(j.view for j in shared))
-            pairs = pooled([moments[v] for v in views])
+            views = views_of(shared)
+            pairs = moments[views]
             kept, centred = shared[0].kept, about_zero.isdisjoint(v.data for v in views)
             key = views, kept.tobytes(), centred
             if key not in maps:

@@ -20,9 +20,10 @@ from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import Consumer
 from onnx_attnprune.recovery.energies import Seen, seen_of
-from onnx_attnprune.recovery.least_squares import gather
+from onnx_attnprune.recovery.jobs import Views
+from onnx_attnprune.recovery.least_squares import AllMoments, gather
 from onnx_attnprune.recovery.readings import WIDEST, Reading, in_waves, readings_of, steadied
-from onnx_attnprune.recovery.rows import Array, Moments, View
+from onnx_attnprune.recovery.rows import Array
 from onnx_attnprune.recovery.sampled import Errors, sampled
 
 ROUNDS = 256  # a group with more channels loses several in each round, those that score least
@@ -38,9 +39,8 @@ def obs(analysis: Analysis, alive: Mapping[int, BoolArray], calibration: Calibra
     found: Errors = {}
     for wave in in_waves(analysis, analysis.groups, alive, WIDEST):
         readings = readings_of(analysis, wave, alive, WIDEST)
-        views = list(dict.fromkeys(r.job.view for group in wave for r in readings[group.id]))
-        moments = gather(analysis.graph.model, views, calibration) if views else {}
-        refitted = {r.job.consumer.node.index for group in wave for r in readings[group.id]}
+        moments = gather(analysis.graph.model, (r.views for g in wave for r in readings[g.id]), calibration)
+        refitted = {job.consumer.node.index for g in wave for r in readings[g.id] for job in r.uses}
         others = _others(analysis, wave, alive, calibration, refitted)
         inverse = _Inverse(moments)
         for group in wave:
@@ -65,33 +65,33 @@ def _others(
 class _Inverse:
     """Covariances and their inverses over the columns that are left; groups that one consumer reads share them."""
 
-    def __init__(self, moments: Mapping[View, list[tuple[Moments, Moments]]]) -> None:
+    def __init__(self, moments: AllMoments) -> None:
         self._moments = moments
-        self._found: dict[tuple[View, int, bytes], Array] = {}
+        self._found: dict[tuple[Views, int, bytes], Array] = {}
 
-    def covariance(self, view: View, part: int) -> Array:
+    def covariance(self, views: Views, part: int) -> Array:
         """For one part of the channels, [columns, columns]."""
-        seen, _ = self._moments[view][part]
+        seen, _ = self._moments[views][part]
         return steadied(seen.covariance, seen.rows)
 
-    def of(self, view: View, part: int, here: BoolArray) -> Array:
+    def of(self, views: Views, part: int, here: BoolArray) -> Array:
         """For one part of the channels, [columns that are left, columns that are left]."""
-        key = view, part, here.tobytes()
+        key = views, part, here.tobytes()
         if key not in self._found:
-            left = self.covariance(view, part)[np.ix_(here, here)]
+            left = self.covariance(views, part)[np.ix_(here, here)]
             self._found[key] = np.asarray(np.linalg.inv(left), np.float64)
         return self._found[key]
 
 
 def _parts(reading: Reading, inverse: _Inverse) -> list[Part]:
     """What a consumer has of a group: one part for each of the parts that a grouped convolution falls into."""
-    view, found, total = reading.job.view, [], 0.0
+    views, found, total = reading.views, [], 0.0
     for k, (w, here, owner) in enumerate(zip(reading.weights(), reading.here, reading.owner, strict=True)):
-        covariance = inverse.covariance(view, k)
+        covariance = inverse.covariance(views, k)
         total += float(np.einsum("io,io->", w, covariance @ w))
         mine = owner[here] >= 0
         if mine.any():
-            precision = inverse.of(view, k, here)
+            precision = inverse.of(views, k, here)
             refitted = w[here] + precision @ (covariance[np.ix_(here, ~here)] @ w[~here])
             found.append((precision[np.ix_(mine, mine)], refitted[mine], owner[here][mine]))
     return [part_of(p, w / max(total, 1e-30) ** 0.5, owner) for p, w, owner in found]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx_attnprune.axes import BoolArray, leaves
 from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.consumers import Operands
-from onnx_attnprune.recovery.jobs import Job, jobs_of
+from onnx_attnprune.recovery.jobs import Job, Views, by_weight, jobs_of, views_of
 from onnx_attnprune.recovery.least_squares import RIDGE, WAVE_BYTES
 from onnx_attnprune.recovery.rows import Array, View
 from onnx_attnprune.scoring import owners
@@ -24,8 +24,9 @@ Kind = TypeVar("Kind", np.int64, np.bool_)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One consumer of a group's channels.
+    """One consumer of a group's channels, or all that share a weight and lose the same of it.
 
+    job: the first of them; uses: all of them.
     owner [groups, columns]: the channel that each column of its rows belongs to, -1 for those of other groups. here
     [groups, columns]: which columns earlier removals left. outputs [output channels]: which of its results they left.
     """
@@ -34,6 +35,12 @@ class Reading:
     owner: Owner
     here: BoolArray
     outputs: BoolArray
+    uses: tuple[Job, ...]
+
+    @property
+    def views(self) -> Views:
+        """Where the rows come from."""
+        return views_of(self.uses)
 
     def weights(self) -> Array:
         """The weight of the results that are left, [groups, columns, outputs]; those that are gone are zero."""
@@ -50,7 +57,8 @@ def readings_of(
     """
     by_var, operands = {g.var.id: g for g in groups}, Operands(analysis)
     found: dict[int, list[Reading]] = {g.id: [] for g in groups}
-    for job in jobs_of(analysis, probed(groups, alive))[0]:
+    for uses in by_weight(jobs_of(analysis, probed(groups, alive))[0]):
+        job = uses[0]
         if (widest is not None and job.view.columns > widest) or job.consumer.linear.inner:  # no error at a result
             continue
         node, linear, channel = job.consumer.node, job.consumer.linear, job.consumer.channel
@@ -61,7 +69,7 @@ def readings_of(
         for var in sorted({v.id for v in leaves(axis) if v.id in by_var}):
             group = by_var[var]
             own = np.max(list(owners(axis, group.var)), axis=0)
-            found[group.id].append(Reading(job, _wide(own, job.view), here, outputs))
+            found[group.id].append(Reading(job, _wide(own, job.view), here, outputs, tuple(uses)))
     return found
 
 
@@ -85,12 +93,13 @@ def in_waves(
     analysis: Analysis, groups: Sequence[Group], alive: Mapping[int, BoolArray], widest: int | None = None
 ) -> Iterator[list[Group]]:
     """Groups in their order, cut where the moments of what their consumers read would take too much memory."""
-    views = {k: {r.job.view for r in found} for k, found in readings_of(analysis, groups, alive, widest).items()}
+    readings = readings_of(analysis, groups, alive, widest)
+    views = {k: {r.views: r.job.view for r in found} for k, found in readings.items()}
     wave: list[Group] = []
-    held: set[View] = set()
+    held: dict[Views, View] = {}
     for group in groups:
         both = held | views[group.id]
-        if wave and sum(16 * v.groups * v.columns**2 for v in both) > WAVE_BYTES:
+        if wave and sum(16 * v.groups * v.columns**2 for v in both.values()) > WAVE_BYTES:
             yield wave
             wave, both = [], views[group.id]
         wave.append(group)

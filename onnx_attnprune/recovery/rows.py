@@ -214,19 +214,3 @@ class Gathering:
         for start in range(0, len(mean), 512):  # a part at a time: a large matrix beside this one is slow to touch
             covariance[start : start + 512] -= np.outer(mean[start : start + 512], mean)
         return Moments(mean + about, covariance, self._rows)
-
-
-def pooled(parts: Sequence[Sequence[tuple[Moments, Moments]]]) -> list[tuple[Moments, Moments]]:
-    """The moments of several sets of rows taken together, group by group."""
-    if len(parts) == 1:
-        return list(parts[0])
-    return [(_pool([p[0] for p in column]), _pool([p[1] for p in column])) for column in zip(*parts, strict=True)]
-
-
-def _pool(parts: Sequence[Moments]) -> Moments:
-    total = max(sum(p.rows for p in parts), 1)
-    mean = sum((p.rows / total * p.mean for p in parts), np.zeros_like(parts[0].mean))
-    second = sum(
-        (p.rows / total * (p.covariance + np.outer(p.mean, p.mean)) for p in parts), np.zeros_like(parts[0].covariance)
-    )
-    return Moments(mean, second - np.outer(mean, mean), sum(p.rows for p in parts))

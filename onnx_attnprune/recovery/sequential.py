@@ -17,7 +17,7 @@ from onnx_attnprune.graph import ModelProto, float_type
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.jobs import Job, by_weight, following_jobs, jobs_of
-from onnx_attnprune.recovery.least_squares import gather, mend, refit, ridge_for
+from onnx_attnprune.recovery.least_squares import affordable, fit_at_once, refit, ridge_for
 from onnx_attnprune.recovery.mending import Mender
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery, samples_of
 from onnx_attnprune.recovery.segments import Held, Segments
@@ -40,7 +40,10 @@ def in_sequence(
         return refit(analysis, alive, pruned, calibration, limits)
     jobs, notes = jobs_of(analysis, alive)
     total = len(jobs) + len(notes)
-    jobs = _fit_shared(analysis, alive, pruned, jobs, calibration)
+    together = [job for one in by_weight(jobs) if len(one) > 1 for job in one]  # which no order of layers suits
+    fitting = [job for job in together if affordable(job, limits, notes)]
+    fit_at_once(analysis, alive, pruned, fitting, calibration, limits)
+    jobs = [job for one in by_weight(jobs) if len(one) == 1 for job in one]
     jobs = sorted([*jobs, *following_jobs(analysis, alive)], key=lambda job: job.consumer.node.index)
     flow, spent = Flow(analysis, jobs), Spent()
     targets = [flow.target(k, job) for k, job in enumerate(jobs)]
@@ -64,18 +67,6 @@ def in_sequence(
         pruned, f"least squares layer by layer on {calibration.source}", total, total - len(notes), tuple(notes),
         waves=len(waves), samples=calibration.samples, parts=spent.parts,
     )  # fmt: skip  # two lines
-
-
-def _fit_shared(
-    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, jobs: Sequence[Job],
-    calibration: Calibration,
-) -> list[Job]:  # fmt: skip  # two lines
-    """Fit at once the jobs that share a weight, which no order of layers suits; gives back the others."""
-    shared = [job for one in by_weight(jobs) if len(one) > 1 for job in one]
-    if shared:
-        moments = gather(analysis.graph.model, list(dict.fromkeys(j.view for j in shared)), calibration)
-        mend(analysis, alive, pruned, shared, moments, ridge_for(calibration))
-    return [job for one in by_weight(jobs) if len(one) == 1 for job in one]
 
 
 def _result(job: Job) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_a_head_counts_by_its_width_and_only_what_can_lose_some_counts() -> None
     heads, plain = attention(4, 15), analyze(Graph(cnn()), {"x": (1, 3, 12, 10)})
 
     def sizes(analysis: Analysis = plain, **given: object) -> list[int]:
-        return sorted(a.size for _, axes in channel_terms(analysis, budget(**given)) for a in axes)
+        return sorted(math.prod(a.size for a in axes) for _, axes in channel_terms(analysis, budget(**given)))
 
     assert set(sizes(heads, attention="heads")) == set(sizes(heads, attention="head-dims")) == {60}
 

@@ -50,7 +50,8 @@ def test_what_makes_no_sense(wrong: dict[str, object], told: str) -> None:
 
 def test_what_makes_sense() -> None:
     assert Settings(layer_ratios=(("w1", 0.0),)).cap == 1.0
-    assert Settings(scope="global").cap == 0.9
+    assert Settings(scope="global").cap == 0.6  # twice the ratio
+    assert Settings(ratio=0.7, scope="global").cap == 0.9
     assert Settings(ratio=None, threshold=1.0).cap == 0.9
     assert Settings(ratio=None, top_k=1, max_ratio=0.5).cap == 0.5
     for scope in SCOPES:

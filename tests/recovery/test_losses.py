@@ -9,6 +9,7 @@ from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import Analysis, alive_of, analyze
 from onnx_attnprune.recovery import in_batches, losses_of
 from onnx_attnprune.recovery.calibration import Calibration
+from onnx_attnprune.recovery.jobs import views_of
 from onnx_attnprune.recovery.least_squares import fit, gather, jobs_of
 from onnx_attnprune.recovery.losses import bent, curve_of
 from onnx_attnprune.recovery.readings import readings_of
@@ -30,12 +31,12 @@ def test_the_curve_is_the_error_of_a_fit_at_each_width(analysis: Analysis, calib
     group = analysis.groups[0]
     order = np.random.default_rng(2).permutation(group.size)
     readings = readings_of(analysis, [group], {})[group.id]
-    moments = gather(analysis.graph.model, [r.job.view for r in readings], calibration)
+    moments = gather(analysis.graph.model, [r.views for r in readings], calibration)
     curve = curve_of(order, readings, moments)
     assert len(curve) == group.size + 1
     for gone in (1, 7, 13, 19):
         (job,), _ = jobs_of(analysis, alive_of(analysis.groups, {group.id: tuple(order[:gone].tolist())}))
-        (seen, _), w = moments[job.view][0], job.weight[0]
+        (seen, _), w = moments[views_of([job])][0], job.weight[0]
         found = fit(job, [(seen, seen)], 1e-9)
         total = float(np.einsum("io,io->", w, seen.covariance @ w))
         assert curve[gone] == pytest.approx(found.error / total, rel=0.05)  # its ridge is larger

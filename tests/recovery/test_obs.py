@@ -116,7 +116,7 @@ def test_the_errors_are_the_curve_of_their_order(analysis: Analysis) -> None:
     for group in analysis.groups:
         errors = samples_of(analysis, images()).judge("obs", {})[group.id]
         readings = readings_of(analysis, [group], {})[group.id]
-        moments = gather(analysis.graph.model, [r.job.view for r in readings], images())
+        moments = gather(analysis.graph.model, [r.views for r in readings], images())
         curve = curve_of(np.argsort(errors), readings, moments)
         np.testing.assert_allclose(np.sort(errors), curve[1:], rtol=0.02)
 

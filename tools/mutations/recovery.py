@@ -18,7 +18,6 @@ MUTANTS = [
     ("_padded_sizes", "(n - 1) * s + 1", "n * s"),
     ("Gathering.add", "self._about = block.mean(0)", "self._about = block.mean(0) * 0"),
     ("moments", "mean + about", "mean"),
-    ("_pool", "p.covariance + np.outer(p.mean, p.mean)", "p.covariance"),
     ("lost", "m[p] @ w", "0 * m[p] @ w"),
     ("lost", "c[np.ix_(s, p)] @ w", "0 * c[np.ix_(s, p)] @ w"),
     ("settle", "seen.lack - seen.mean @ change", "seen.lack + seen.mean @ change"),

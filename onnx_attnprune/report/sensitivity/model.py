@@ -114,7 +114,10 @@ def read_finished(path: Path, now: Sensitivity, groups: Sequence[Group]) -> tupl
     mine = {**{name: getattr(now, name) for name in _SAME}, "shapes": {n: list(s) for n, s in now.shapes.items()}}
     different = [name for name, value in stated.items() if value != mine[name]]
     if different:
-        what = " and ".join({"sha256": "the model", "fingerprint": "the samples"}.get(n, n) for n in different)
+        what = " and ".join(
+            {"sha256": "the model", "fingerprint": "the samples", "samples": "their number"}.get(n, n)
+            for n in different
+        )
         raise SettingsError(f"{path}: --resume can't go on, {what} differ from what the file was measured with")
     return found
 
