@@ -473,6 +473,22 @@ def test_a_report_that_can_not_be_printed(tmp_path: Path, way: list[str]) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_what_can_not_be_printed_is_not_tried_again() -> None:
+    """Python flushes once more when it ends, and would end with 120; a short text waits in the buffer until then."""
+    code = """import sys
+from onnx_attnprune.cli.printing import printing
+from onnx_attnprune.errors import OutputError
+try:
+    with printing():
+        print("short")
+except OutputError as error:
+    sys.exit(error.exit_code)"""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
 @pytest.mark.parametrize("way", [[], ["--json"]])
 def test_a_reader_that_goes_away(tmp_path: Path, way: list[str]) -> None:
     path = saved(cnn(), tmp_path)

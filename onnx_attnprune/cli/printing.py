@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager, suppress
+from io import UnsupportedOperation
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -56,4 +58,13 @@ def printing() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        _let_go(sys.stdout)
         raise OutputError(f"the report can't be printed: {error.strerror}") from None
+
+
+def _let_go(stream: TextIO) -> None:
+    """What could not be written must not be tried again when Python ends, which would change the exit code to 120."""
+    with suppress(UnsupportedOperation):  # a stream without a file, as in tests
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
