@@ -132,7 +132,10 @@ class Budgets:
     def at(self, path: Path, cost: str, aim: float, promise: str) -> Kept:
         """The first choice of a path that leaves at most `aim`, with the room used that its last steps left over."""
 
-        return _first(path, lambda kept: self.left(cost, self.alive(kept)), aim, promise)
+        def left(kept: Kept) -> float:
+            return self.left(cost, self.alive(kept))
+
+        return _filled(path, first_within(path, left, aim, promise), left, aim)
 
     def by_error(self, settings: Settings) -> Kept:
         """How many channels each group keeps so that the settings' ratio of all channels goes, from where that costs
@@ -146,12 +149,12 @@ class Budgets:
         def left(kept: Kept) -> float:
             return _amount(self.analysis, terms, self.alive(kept)) / whole
 
-        path = allocate(self.analysis, settings, self.losses, terms, wanted**2)
+        path = allocate(self.analysis, settings, self.losses, terms, wanted**2)  # a cost that falls as the square does
         aim = max(wanted, left(path[-1]))
-        found = _first(path, left, aim, "--ratio")
+        point = first_within(path, left, aim, "--ratio")
         # A ratio is no promise: with coarse multiples a step too few may be nearer to it than one too many.
-        before = path[max(0, first_within(path, left, aim, "--ratio") - 1)]
-        return min((found, before), key=lambda kept: abs(left(kept) - wanted))
+        near = (_filled(path, point, left, aim), path[max(0, point - 1)])
+        return min(near, key=lambda kept: abs(left(kept) - wanted))
 
     def over(self, settings: Settings, removed: Mapping[int, Sequence[int]]) -> float:
         """By how much of the whole cost a removal misses the settings' target (0 or less: it keeps it)."""
@@ -220,8 +223,8 @@ class Budgets:
         return total
 
 
-def _first(path: Path, left: Left, aim: float, promise: str) -> Kept:
-    point = first_within(path, left, aim, promise)
+def _filled(path: Path, point: int, left: Left, aim: float) -> Kept:
+    """A point of a path, with the room used that its last steps left over."""
     found = path[point]
     if not isinstance(path, Uniform):
         for before in reversed(path[max(0, point - BACK) : point]):
