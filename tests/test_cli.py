@@ -125,8 +125,8 @@ def test_quiet_prints_nothing(tmp_path: Path) -> None:
 def test_every_option_reaches_the_run(tmp_path: Path) -> None:
     text = (
         "--threshold 0.4 --criterion l1 --steps 2 --round-to 2 --min-channels 3 --max-ratio 0.8 --include w1 "
-        "--include w2 --exclude w3 --layer-ratio w1=0.5 --attention both --streams keep --deploy nnapi --recover none "
-        "--shape x=3x3x12x10 --seed 4 --threads 1"
+        "--include w2 --exclude w3 --layer-ratio w1=0.5 --attention both --streams keep --ties cut --deploy nnapi "
+        "--recover none --shape x=3x3x12x10 --seed 4 --threads 1"
     )
     given = shlex.split(text)  # w3 takes the channels of w2 in
     done = run(saved(cnn(), tmp_path), tmp_path / "out.onnx", "--json", *given)
@@ -136,7 +136,7 @@ def test_every_option_reaches_the_run(tmp_path: Path) -> None:
         "ratio": None, "threshold": 0.4, "top_k": None, "target_macs": None, "target_params": None,
         "target_bytes": None, "target_latency": None, "max_drop": None, "criterion": "l1", "scope": "layer",
         "steps": 2, "round_to": 2, "min_channels": 3, "max_ratio": 0.8, "attention": "both",
-        "streams": "keep", "deploy": "nnapi",
+        "streams": "keep", "ties": "cut", "deploy": "nnapi",
         "include": ["w1", "w2"], "exclude": ["w3"], "layer_ratios": [["w1", 0.5]], "seed": 4, "provider": "cpu",
         "recover": "none", "threads": 1, "from_plan": None,
     }  # fmt: skip  # a list of settings

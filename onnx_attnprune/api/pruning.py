@@ -27,7 +27,7 @@ from onnx_attnprune.evaluate.loading import DataSource
 from onnx_attnprune.evaluate.own import MetricFunction
 from onnx_attnprune.graph import read_model
 from onnx_attnprune.pipeline import Request, prune_file
-from onnx_attnprune.planning import AMOUNTS, Heads, Scope, Settings, Streams, option
+from onnx_attnprune.planning import AMOUNTS, Heads, Scope, Settings, Streams, Ties, option
 from onnx_attnprune.recovery import DEFAULT_MEMORY
 from onnx_attnprune.scoring import DEFAULT, SAMPLED
 
@@ -59,6 +59,7 @@ def prune(
     layer_ratio: Mapping[str, float] | Sequence[tuple[str, float]] = (),
     attention: Heads = "auto",
     streams: Streams = "cut",
+    ties: Ties = "keep",
     deploy: str | None = None,
     seed: int = 0,
     plan: PathLike | None = None,

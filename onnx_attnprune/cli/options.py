@@ -172,6 +172,14 @@ _DECORATORS = (
         "--include or --layer-ratio means by name.",
     ),
     click.option(
+        "--ties",
+        type=click.Choice(["keep", "cut"]),
+        default="keep",
+        show_default=True,
+        help="Where rounding alone ranks most of the boxes that a network selects; keep: leave the groups whole whose "
+        "removal changes how sums round, so that the outputs stay; cut: compare what goes into the selection.",
+    ),
+    click.option(
         "--deploy",
         type=click.Choice(DEPLOYS),
         help="Keep to what this execution provider takes: equal parts where a Split has them, and its multiples; the "

@@ -20,6 +20,7 @@ from onnx_attnprune.graph import (
     is_quantised,
     logits_of,
     selected_by,
+    selections,
     structural_fault,
     with_even_scales,
     with_outputs,
@@ -40,12 +41,15 @@ class SelfCheck:
 
     differences: one per output, each at most `tolerance` (relative to the largest value of the masked original).
     inputs: what the models were fed. in_float32: float32 copies were run, because ONNX Runtime lacks bfloat16 kernels.
+    moved: where what goes into selections (TopK, NonMaxSuppression) was compared, the share of their places that
+    rounding gave to other candidates.
     """
 
     differences: tuple[Difference, ...]
     tolerance: float
     inputs: str
     in_float32: bool = False
+    moved: float = 0.0
 
     @property
     def largest(self) -> float:
@@ -116,7 +120,30 @@ def _with_excuses(
         # Which of two equal scores comes first is decided by rounding; behind that whole rows change places.
         told = f"{check.inputs}, compared at what TopK and NonMaxSuppression select by (scores tie there)"
         noisy = _at(chosen_by, original, pruned, feeds, replace(check, inputs=told))
+        noisy = replace(noisy, moved=_moved(selections(original, chosen_by), original, pruned, feeds))
     return _passed(noisy, reference)
+
+
+def _moved(indices: Mapping[str, str], original: onnx.ModelProto, pruned: onnx.ModelProto, feeds: Feeds) -> float:
+    """The share of selected places (name of the indices to operator) that the models give to different candidates."""
+    names = list(indices)
+    one, other = (
+        Session(with_outputs(model, names), optimisation=Optimisation.NONE).run(feeds, names)
+        for model in (original, pruned)
+    )
+    places = same = 0
+    for name, op in indices.items():
+        ours, theirs = _taken(op, one[name]), _taken(op, other[name])
+        same += len(ours & theirs)
+        places += max(len(ours), len(theirs))
+    return 1 - same / max(places, 1)
+
+
+def _taken(op: str, indices: NDArray[Any]) -> set[tuple[int, ...]]:
+    """What was selected: of TopK with its rank; boxes without, since one that is suppressed moves all behind it up."""
+    if op == "NonMaxSuppression":
+        return {tuple(map(int, row)) for row in indices}
+    return {(*place, int(index)) for place, index in np.ndenumerate(indices)}
 
 
 def _at(

@@ -12,6 +12,7 @@ from onnx_attnprune.graph.checking import (
     logits_of,
     parameter_count,
     selected_by,
+    selections,
     structural_fault,
     with_even_scales,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "pieces",
     "read_model",
     "selected_by",
+    "selections",
     "serialized",
     "set_attribute",
     "set_constant",

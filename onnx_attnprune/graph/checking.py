@@ -92,6 +92,7 @@ def is_quantised(model: ModelProto) -> bool:
 
 
 SELECTING = {"TopK": 1, "NonMaxSuppression": 2}  # operators, and how many of their operands they select by
+INDICES = {"TopK": 1, "NonMaxSuppression": 0}  # the place of the output that says what was selected
 
 
 def selected_by(model: ModelProto, cut: ModelProto) -> list[str]:
@@ -115,6 +116,16 @@ def selected_by(model: ModelProto, cut: ModelProto) -> list[str]:
         if selects or behind.intersection(node.input):
             behind.update(node.output)
     return list(names)
+
+
+def selections(model: ModelProto, by: Iterable[str]) -> dict[str, str]:
+    """The indices that operators of the main graph select by tensors `by` alone: the name to the operator."""
+    known = set(by)
+    return {
+        n.output[INDICES[n.op_type]]: n.op_type
+        for n in model.graph.node
+        if n.op_type in SELECTING and known.issuperset(n.input[: SELECTING[n.op_type]])
+    }
 
 
 VIEWS = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast")  # of their first operand

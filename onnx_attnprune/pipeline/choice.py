@@ -54,6 +54,8 @@ def budgets_of(request: Request, source: Source, shapes: Shapes, clock: Clock) -
     with clock.stage("analyse"):
         alike = request.settings.alike if source.plan is None else source.plan.alike
         analysis = analyze(Graph(source.model), shapes, alike)
+        groups = tuple(replace(g, spared=request.spared.get(g.name, g.spared)) for g in analysis.groups)
+        analysis = replace(analysis, groups=groups)
     single = one_sample_masks(analysis, source, shapes)
     sample = shapes if single is None else with_batch(source.specs, shapes, source.free, 1)
     return Budgets(request, source, analysis, shapes, single or {}, sample, clock.tell)

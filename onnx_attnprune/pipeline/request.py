@@ -31,7 +31,8 @@ class Request:
     preprocess: of images in a folder. metric: `module:function` or a function (outputs, labels) that says how good
     outputs are; None: as the labels ask for. reports: where to write the report, each in the form that its ending names
     (see REPORTS).
-    memory: bytes that the repair may take for what it gathers, beside the models.
+    memory: bytes that the repair may take for what it gathers, beside the models. spared: groups that had better stay
+    whole beside those of which the analysis says so, and why, by name.
     """
 
     model: Path
@@ -53,6 +54,7 @@ class Request:
     threads: int = 0
     bench: tuple[str, ...] = ()
     command: str = ""
+    spared: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.latency_seconds < float("inf"):

@@ -9,7 +9,6 @@ from onnx_attnprune.errors import FeedError, NothingToPruneError, PromiseError, 
 from onnx_attnprune.evaluate.loading import path_of
 from onnx_attnprune.evaluate.measure import Given, Setup, accuracy_of, measure
 from onnx_attnprune.evaluate.metrics import Figures
-from onnx_attnprune.evaluate.selfcheck import SelfCheck
 from onnx_attnprune.graph import ModelProto, as_float32, index_limits, parameter_count, write_model
 from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
 from onnx_attnprune.pipeline.cut import check_shapes, cut
@@ -20,6 +19,7 @@ from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.samples import unlabelled
 from onnx_attnprune.pipeline.search import search
 from onnx_attnprune.pipeline.source import Shapes, Source, one_sample, read
+from onnx_attnprune.pipeline.ties import Made, steady
 from onnx_attnprune.pipeline.timing import fit_latency, hold_latency
 from onnx_attnprune.report import (
     Change,
@@ -109,7 +109,8 @@ def _begin(request: Request, work: Work) -> Report:
 def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> _Written:
     """Cut, check, repair and write; the weights of neither model are held after this."""
     folder = outputs.folder(output)
-    source, work, pruned, check = _cut(request, read(request, clock), clock, folder)
+    made = _cut(request, read(request, clock), clock, folder)
+    source, work, pruned, check = made.source, made.work, made.pruned, made.check
     report = replace(_begin(request, work), self_check=check, search=work.search, timing=work.timing)
     samples, notes = unlabelled(request, source)
     given = Given(
@@ -150,19 +151,25 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
     return _Written(report, original, staged, given, setup, unrepaired)
 
 
-def _cut(request: Request, source: Source, clock: Clock, folder: Path) -> tuple[Source, Work, ModelProto, SelfCheck]:
+def _cut(request: Request, source: Source, clock: Clock, folder: Path) -> Made:
     """The checked cut, with the shapes that the model takes."""
+
+    def made_at(shapes: Shapes) -> Made:
+        def make(asked: Request) -> Made:
+            work, chosen = _chosen(asked, source, shapes, clock, folder)
+            return Made(chosen, work, *cut(chosen, work, clock, folder))
+
+        return steady(request, make, clock)
+
     try:
-        work, chosen = _chosen(request, source, source.shapes, clock, folder)
-        return chosen, work, *cut(chosen, work, clock, folder)
+        return made_at(source.shapes)
     except PromiseError:
         raise
     except (FeedError, NothingToPruneError):
         if one_sample(source) == source.shapes:
             raise
         # Some models state a free batch, but hold shapes that were computed for a single sample.
-        work, chosen = _chosen(request, source, one_sample(source), clock, folder)
-        return chosen, work, *cut(chosen, work, clock, folder)
+        return made_at(one_sample(source))
 
 
 def _chosen(request: Request, source: Source, shapes: Shapes, clock: Clock, folder: Path) -> tuple[Work, Source]:

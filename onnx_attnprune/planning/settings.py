@@ -14,6 +14,7 @@ from onnx_attnprune.grouping import Group
 Scope = Literal["layer", "global"]
 Heads = Literal["auto", "heads", "head-dims", "both", "none"]
 Streams = Literal["cut", "keep"]
+Ties = Literal["keep", "cut"]
 Cost = Literal["macs", "params", "bytes"]
 MOST, TIMES = 0.9, 2.0  # that a group loses: of its channels, and of the ratio; deep cuts are the least well foretold
 COSTS: tuple[Cost, ...] = ("macs", "params", "bytes")
@@ -22,6 +23,7 @@ AMOUNTS = ("ratio", "threshold", "top_k", "target_macs", "target_params", "targe
 SCOPES: tuple[Scope, ...] = ("layer", "global")
 HEADS: tuple[Heads, ...] = ("auto", "heads", "head-dims", "both", "none")
 STREAMS: tuple[Streams, ...] = ("cut", "keep")
+TIES: tuple[Ties, ...] = ("keep", "cut")
 # What the result is to run on, and the operators that it takes there only where all of their results have one shape:
 # https://onnxruntime.ai/docs/execution-providers/NNAPI-ExecutionProvider.html#supported-ops
 DEPLOYS: Mapping[str, tuple[str, ...]] = {"nnapi": ("Split",)}
@@ -42,8 +44,10 @@ class Settings:
     taken from all channels, 0.9 with a budget, else no bound but min_channels). layer_ratios: (pattern, ratio) pairs
     that override the ratio.
     attention: which factor goes where channels are products, as attention heads and group convolutions are. streams:
-    "keep" leaves residual streams whole, but for those that include or layer_ratios mean by their own names. deploy:
-    the execution provider whose demands the result has to meet (one of `DEPLOYS`).
+    "keep" leaves residual streams whole, but for those that include or layer_ratios mean by their own names. ties:
+    where rounding alone ranks most of what a network selects, "keep" leaves the groups whole whose removal changes how
+    sums round; "cut" takes them, too. deploy: the execution provider whose demands the result has to meet (one of
+    `DEPLOYS`).
     """
 
     ratio: float | None = 0.3
@@ -62,6 +66,7 @@ class Settings:
     max_ratio: float | None = None
     attention: Heads = "auto"
     streams: Streams = "cut"
+    ties: Ties = "keep"
     deploy: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -95,7 +100,7 @@ class Settings:
             raise SettingsError(f"--steps {self.steps}: {MOST_STEPS:,} at most; each scores the whole network anew")
         if self.scope == "global" and (self.threshold is not None or self.top_k is not None):
             raise SettingsError("--scope global is for a ratio or a budget, not for a threshold")
-        choices: dict[str, tuple[str, ...]] = {"scope": SCOPES, "attention": HEADS, "streams": STREAMS}
+        choices: dict[str, tuple[str, ...]] = {"scope": SCOPES, "attention": HEADS, "streams": STREAMS, "ties": TIES}
         for setting, values in choices.items():
             if getattr(self, setting) not in values:
                 raise SettingsError(f"--{setting} {getattr(self, setting)!r} is not one of {', '.join(values)}")

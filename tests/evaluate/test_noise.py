@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper, parser
 from onnx_attnprune.errors import SelfCheckError
 from onnx_attnprune.evaluate import selfcheck
 from onnx_attnprune.evaluate.equivalence import TOLERANCE
-from onnx_attnprune.evaluate.selfcheck import MOST, check_equivalence
-from onnx_attnprune.graph import is_quantised, selected_by, with_even_scales
+from onnx_attnprune.evaluate.selfcheck import MOST, _taken, check_equivalence
+from onnx_attnprune.graph import is_quantised, selected_by, selections, with_even_scales
 from onnx_attnprune.runtime import Optimisation, Session
 
 LINE = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,7] x) => (float[1,5] y) { y = MatMul(x, w) }'
@@ -133,6 +133,7 @@ def test_scores_that_tie_may_change_places(tmp_path: Path) -> None:
     check = check_equivalence(lambda: model, tipped, feeds, "float32", "x", tmp_path)
     assert "select by" in check.inputs
     assert [d.output for d in check.differences] == ["a"]
+    assert check.moved == 1.0  # the two have changed places
     assert check.tolerance == TOLERANCE["float32"]  # how far rows go that change places is no noise of the scores
 
 
@@ -161,6 +162,22 @@ def test_a_node_that_the_cut_puts_in_before_a_selection_is_no_change_behind_it()
     behind = selecting(w, u)
     behind.graph.node[2].input[0] = "a"
     assert selected_by(model, behind) == []
+
+
+def test_what_is_selected_by_what_a_selection_gives_is_no_rank_of_its_own() -> None:
+    text = SELECT.replace("y = MatMul(v, u)", "s, j = TopK(v, k)\n    y = MatMul(s, u)")
+    rng = np.random.default_rng(0)
+    w, u = (rng.standard_normal(s).astype(np.float32) for s in ((7, 5), (2, 3)))
+    model = weighted(text, w=w, u=u, k=K)
+    assert selections(model, selected_by(model, model)) == {"i": "TopK"}
+
+
+def test_a_box_that_is_suppressed_is_one_place_however_many_move_up() -> None:
+    boxes = np.array([[0, 0, 5], [0, 1, 2], [0, 1, 7]], np.int64)
+    assert len(_taken("NonMaxSuppression", boxes) & _taken("NonMaxSuppression", boxes[1:])) == 2
+    ranks = np.array([[4, 2, 7], [1, 0, 3]], np.int64)
+    assert len(_taken("TopK", ranks) & _taken("TopK", ranks[:, [1, 0, 2]])) == 2
+    assert len(_taken("TopK", ranks) & _taken("TopK", ranks[::-1])) == 0
 
 
 SIGMOID = """<ir_version: 8, opset_import: ["" : 17]> g (float[2,7] x) => (float[2,5,1] y, float[2,5] n) {

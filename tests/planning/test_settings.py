@@ -37,6 +37,7 @@ def test_ratios_that_make_no_sense(ratio: float) -> None:
         ({"round_to": 0}, "--round-to 0"),
         ({"min_channels": 0}, "--min-channels 0"),
         ({"streams": "some"}, "--streams 'some' is not one of cut, keep"),
+        ({"ties": "some"}, "--ties 'some' is not one of keep, cut"),
         ({"layer_ratios": (("w1", 1.0),)}, "--layer-ratio w1 1"),
         ({"layer_ratios": (("w1", math.nan),)}, "--layer-ratio w1 nan"),
         ({"scope": "local"}, "not one of layer, global"),

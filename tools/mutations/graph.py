@@ -19,6 +19,7 @@ MUTANTS = [
     ("with_outputs", "if n not in known", "if True"),
     ("selected_by", "if resized.intersection(node.input) or", "if"),
     ("selected_by", "behind.update(node.output)", "pass"),
+    ("selections", "known.issuperset(n.input[: SELECTING[n.op_type]])", "True"),
     ("with_even_scales", "if name in names:", "if True:"),
     ("pieces", "if field.number < number else tail", "if True else tail"),
 ]
