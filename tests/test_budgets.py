@@ -128,12 +128,12 @@ def test_the_largest_cut_that_loses_no_more(tmp_path: Path) -> None:
     assert any("confirmed on 600 that the search did not see" in n for n in found["notes"])
 
 
-def test_agreement_where_there_are_no_labels(tmp_path: Path) -> None:
+def test_likeness_where_there_are_no_labels(tmp_path: Path) -> None:
     path, data = saved(wide(), tmp_path), labelled(tmp_path, 80, labels=None)
     done = run(path, tmp_path / "out.onnx", "--max-drop", 0.3, "--calibrate", data)
     assert done.exit_code == 0, done.output
     flat = " ".join(done.stdout.split())
-    assert "search: agreement with the original's largest output may drop by 0.3" in flat
+    assert "search: R2 against the original's outputs may drop by 0.3" in flat
     assert "same 20 samples: the drop on others may be larger" in flat
     assert "least squares layer by layer on 48 samples of data.npz" in flat  # of the other 60, whole batches
 

@@ -66,6 +66,7 @@ class Tally:
         self._n = self._classes = self._top5 = 0
         self._ranked = True
         self._cells: Counter[tuple[int, int]] = Counter()
+        self._right: list[Array] = []
 
     def add(self, outputs: Array, labels: Array) -> None:
         """Compare scores [n, classes, ...] or chosen classes [n, ...] with labels [n, ...].
@@ -89,6 +90,7 @@ class Tally:
             ranks, predicted = _rank(scores, flat)
             self._top5 += int(np.sum(ranks < 5))
         self._n += len(flat)
+        self._right.append((predicted == flat).reshape(len(labels), -1).mean(1))
         pairs, counts = np.unique(np.stack([flat, predicted]), axis=1, return_counts=True)
         for label, guess, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
             self._cells[label, guess] += count
@@ -111,6 +113,10 @@ class Tally:
             self._top5 / self._n if ranked else None,
             *_macro(actual, claimed, hits),
         )
+
+    def each(self) -> Array:
+        """The share of right answers of each sample so far."""
+        return np.concatenate(self._right)
 
     def confusion(self) -> Confusion:
         """The confusion matrix so far."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,10 +30,14 @@ class Runs(Protocol):
 
 @dataclass(frozen=True)
 class Assessment:
-    """The figures of a model, and for a classifier which classes it takes for which."""
+    """The figures of a model, and for a classifier which classes it takes for which.
+
+    each: what each sample is worth, whose mean is the main figure; None where only all samples together tell it.
+    """
 
     figures: Figures
     confusion: Confusion | None = None
+    each: Array | None = field(default=None, compare=False)
 
 
 def evaluate(
@@ -54,29 +58,17 @@ def assess(
     if dataset.labels is None:
         raise DataError(f"{dataset.source}: has no array labels to compare with")
     if metric is not None:
-        outputs, labels = _all_outputs(session, dataset, batch_size, fixed_batch), dataset.labels
+        outputs, labels = all_outputs(session, dataset, batch_size, fixed_batch), dataset.labels
         return Assessment(own_figures(metric, outputs, labels))
     if is_float(dataset.labels.dtype):
         errors = Errors(dataset.labels)
         for scores, labels in _compared(session, dataset, batch_size, fixed_batch):
             errors.add(scores, labels)
-        return Assessment(errors.figures())
+        return Assessment(errors.figures(), each=errors.each())
     tally = Tally()
     for scores, labels in _compared(session, dataset, batch_size, fixed_batch):
         tally.add(scores, labels)
-    return Assessment(tally.figures(), tally.confusion())
-
-
-def answers(session: Runs, dataset: Dataset, batch_size: int, fixed_batch: int | None = None) -> NDArray[np.int64]:
-    """The place of the largest score of each sample: labels that say what the model itself says."""
-    found = []
-    for batch in batches(dataset, batch_size, fixed_batch):
-        outputs = session.run(batch.feeds)
-        count = len(next(iter(batch.feeds.values())))
-        scores = class_scores(outputs[scores_of(outputs, count)])
-        assert scores is not None
-        found.append(scores[: batch.size].argmax(1))
-    return np.concatenate(found).astype(np.int64)
+    return Assessment(tally.figures(), tally.confusion(), tally.each())
 
 
 def scores_of(outputs: Mapping[str, Array], rows: int) -> str:
@@ -88,7 +80,7 @@ def scores_of(outputs: Mapping[str, Array], rows: int) -> str:
         if len(array) == rows and class_scores(array) is not None:
             return name
     raise DataError(
-        f"no output holds the scores of a classifier, a float array [{rows}, classes]; there is: {_there(outputs)}"
+        f"no output holds the scores of a classifier, a float array [{rows}, classes]; there is: {there(outputs)}"
     )
 
 
@@ -123,12 +115,12 @@ def _fitting(outputs: Mapping[str, Array], labels: Array) -> str:
         return names[0]
     raise DataError(
         f"no output fits the labels of {labels.dtype.name}{_samples(labels)}: they need {wanted}; there is: "
-        f"{_there(outputs)} (a function of your own can judge any outputs: --metric MODULE:FUNCTION)"
+        f"{there(outputs)} (a function of your own can judge any outputs: --metric MODULE:FUNCTION)"
     )
 
 
-def _all_outputs(session: Runs, dataset: Dataset, batch_size: int, fixed_batch: int | None) -> dict[str, Array]:
-    """Every output over all samples."""
+def all_outputs(session: Runs, dataset: Dataset, batch_size: int, fixed_batch: int | None = None) -> dict[str, Array]:
+    """Every output over all samples. Raises DataError where batches give different shapes."""
     parts: dict[str, list[Array]] = {}
     for batch in batches(dataset, batch_size, fixed_batch):
         for name, array in session.run(batch.feeds).items():
@@ -143,5 +135,6 @@ def _samples(labels: Array, more: str = "") -> str:
     return "[" + ", ".join(["samples", *map(str, labels.shape[1:]), *([more] if more else [])]) + "]"
 
 
-def _there(outputs: Mapping[str, Array]) -> str:
+def there(outputs: Mapping[str, Array]) -> str:
+    """Outputs with their types and shapes, for an error."""
     return ", ".join(f"{name} {array.dtype.name}{list(array.shape)}" for name, array in outputs.items())

@@ -42,6 +42,7 @@ class Errors:
         self._total = float(((labels - labels.mean(axis=0)) ** 2).sum())
         self._n = self._numbers = 0
         self._absolute = self._squared = 0.0
+        self._off: list[Array] = []
 
     def add(self, outputs: Array, labels: Array) -> None:
         """Compare values with labels of the same shape, axes of size 1 left out. Raises DataError for another one."""
@@ -52,6 +53,7 @@ class Errors:
             error = values - labels
             self._absolute += float(np.abs(error).sum())
             self._squared += float((error**2).sum())
+            self._off.append((error**2).reshape(len(error), -1).sum(1))
         self._n += len(labels)
         self._numbers += labels.size
 
@@ -64,6 +66,11 @@ class Errors:
         else:  # labels that are all the same: as scikit-learn says it
             r2 = 1.0 if self._squared == 0 else 0.0 if math.isfinite(self._squared) else math.nan
         return Regression(self._n, self._absolute / self._numbers, math.sqrt(self._squared / self._numbers), r2)
+
+    def each(self) -> Array:
+        """What each sample is worth of R2, which is their mean (of labels that are all the same: 1 each)."""
+        off = np.concatenate(self._off)
+        return 1 - len(off) * off / self._total if self._total else np.ones(len(off))
 
 
 def fitting(outputs: Array, labels: Array) -> Array | None:

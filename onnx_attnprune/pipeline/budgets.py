@@ -156,6 +156,14 @@ class Budgets:
         near = (_filled(path, point, left, aim), path[max(0, point - 1)])
         return min(near, key=lambda kept: abs(left(kept) - wanted))
 
+    def foretold(self, removed: Mapping[int, Sequence[int]]) -> float:
+        """The error that a removal is foretold to leave, to be compared with that of others: by the curves of the
+        groups, where they have been measured, else by the square of what goes."""
+        sizes = {g.id: g.size for g in self.analysis.groups}
+        if "losses" in vars(self):
+            return sum(float(self.losses.curves[group][len(gone)]) for group, gone in removed.items())
+        return (sum(map(len, removed.values())) / max(sum(sizes.values()), 1)) ** 2
+
     def over(self, settings: Settings, removed: Mapping[int, Sequence[int]]) -> float:
         """By how much of the whole cost a removal misses the settings' target (0 or less: it keeps it)."""
         assert settings.target is not None

@@ -26,7 +26,10 @@ MULTIPLES = (8, 4, 2, 1)  # that automatic rounding goes down to where larger on
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A chosen removal. `single`: masks by variable id under which a run is one sample, of the shapes `sample`."""
+    """A chosen removal. `single`: masks by variable id under which a run is one sample, of the shapes `sample`.
+
+    budgets: what it was chosen by; None where a plan file says what goes.
+    """
 
     analysis: Analysis
     plan: Plan
@@ -36,6 +39,7 @@ class Work:
     sample: Shapes
     search: Search | None = None
     timing: Timing | None = None
+    budgets: Budgets | None = None
 
 
 def choose_channels(request: Request, source: Source, shapes: Shapes, clock: Clock) -> Work:
@@ -43,10 +47,9 @@ def choose_channels(request: Request, source: Source, shapes: Shapes, clock: Clo
     budgets = budgets_of(request, source, shapes, clock)
     with clock.stage("plan"):
         if source.plan is not None:
-            plan = source.plan.checked(budgets.analysis, source.digest)
-        else:
-            plan = _planned(budgets, clock.tell)
-    return work_of(budgets, plan)
+            return work_of(budgets, source.plan.checked(budgets.analysis, source.digest))
+        plan = planned(budgets, request.settings, clock.tell)
+    return replace(work_of(budgets, plan), budgets=budgets)
 
 
 def budgets_of(request: Request, source: Source, shapes: Shapes, clock: Clock) -> Budgets:
@@ -73,19 +76,28 @@ def multiples(request: Request, analysis: Analysis) -> list[int]:
     return [liked, *(m for m in MULTIPLES if m < liked and not request.round_to and analysis.groups)]
 
 
-def _planned(budgets: Budgets, tell: Tell) -> Plan:
-    """A new plan; where automatic rounding would leave every channel in place, one with smaller multiples."""
+def channels_left(work: Work) -> float:
+    """The share that is left of all channels."""
+    channels = sum(g.size for g in work.analysis.groups)
+    return 1 - sum(map(len, work.plan.removed.values())) / channels
+
+
+def planned(budgets: Budgets, settings: Settings, tell: Tell) -> Plan:
+    """A new plan; where automatic rounding would leave every channel in place, one with smaller multiples.
+
+    Raises NothingToPruneError where no multiple lets anything go, PromiseError where none keeps a target.
+    """
     tried = multiples(budgets.request, budgets.analysis)
     for multiple in tried:
         try:
-            plan = _at_multiple(budgets, replace(budgets.request.settings, round_to=multiple), tell)
+            plan = _at_multiple(budgets, replace(settings, round_to=multiple), tell)
         except NothingToPruneError:
             if multiple == tried[-1]:
                 raise
         else:
             if multiple == tried[0]:
                 return plan
-            why = "would leave every channel in place" if budgets.request.settings.target is None else "leave too much"
+            why = "would leave every channel in place" if settings.target is None else "leave too much"
             note = f"multiples of {tried[0]} {why}: rounded to multiples of {multiple}"
             return replace(plan, notes=(note, *plan.notes))
     raise AssertionError("the last multiple is either chosen or raises")

@@ -16,14 +16,15 @@ from onnx_attnprune.evaluate.data import Dataset, batches, fixed_batch
 from onnx_attnprune.evaluate.drift import Drift, drift_at, drift_on
 from onnx_attnprune.evaluate.equivalence import TOLERANCE, within
 from onnx_attnprune.evaluate.feeds import random_feeds, shapes_text
+from onnx_attnprune.evaluate.likeness import likeness, said
 from onnx_attnprune.evaluate.measure import BATCH, Accuracy
-from onnx_attnprune.evaluate.metrics import answers, assess, evaluate, scores_of
+from onnx_attnprune.evaluate.metrics import all_outputs, assess, scores_of
 from onnx_attnprune.evaluate.selfcheck import in_float32_too
 from onnx_attnprune.evaluate.staging import loadable
 from onnx_attnprune.graph import Graph, ModelProto, as_float32, float_type, index_limits
 from onnx_attnprune.pipeline.replay import Replayed
 from onnx_attnprune.pipeline.request import Clock
-from onnx_attnprune.pipeline.search import AGREEMENT, TINY
+from onnx_attnprune.pipeline.search import TINY
 from onnx_attnprune.pipeline.source import Source
 from onnx_attnprune.pipeline.verify_request import VerifyRequest
 from onnx_attnprune.report.verification import Check
@@ -161,9 +162,9 @@ def _drop(limit: float, pair: _Pair, accuracy: Accuracy | None) -> Check:
     if accuracy is not None:
         measure, drop = accuracy.before.measure, accuracy.before.main - accuracy.after.main
     else:
-        labels = answers(pair.before, pair.data, BATCH, pair.rows)
-        same = evaluate(pair.after, replace(pair.data, labels=labels), BATCH, pair.rows)
-        measure, drop = AGREEMENT, 1 - same.main
+        one, two = (all_outputs(s, pair.data, BATCH, pair.rows) for s in (pair.before, pair.after))
+        same = likeness(said(one, pair.data.size), two)
+        measure, drop = same.measure, 1 - same.main
     kept = drop <= limit + TINY  # nan, where the outputs are broken, keeps no limit
     told = f"{measure} drops by {drop:+.4f} (at most {limit:g})"
     return Check("largest drop", "passed" if kept else "failed", told)

@@ -10,20 +10,24 @@ from onnx_attnprune.pipeline.choice import Work
 from onnx_attnprune.pipeline.request import Request, Tell
 from onnx_attnprune.pipeline.samples import calibration_of
 from onnx_attnprune.pipeline.source import Source
-from onnx_attnprune.recovery import Limits, Recovery, guarded, recover
+from onnx_attnprune.recovery import Calibration, Limits, Recovery, guarded, recover
 
 BEST = "sequential"  # what `auto` is, wherever the network runs on the samples: see README, "How well"
 
 
-def repair(request: Request, source: Source, work: Work, pruned: ModelProto, tell: Tell = lambda _: None) -> Recovery:
+def repair(
+    request: Request, source: Source, work: Work, pruned: ModelProto, tell: Tell = lambda _: None,
+    given: Calibration | None = None,
+) -> Recovery:  # fmt: skip  # two lines
     """Repair the pruned model (in place) and check that it helped, on the user's samples or on procedural ones. `auto`
     is the sequential fit; where the network does not run on procedural samples, the data-free compensation of the mean.
+    given: other samples to fit on.
     """
     if request.recover in ("none", "mean"):
         return recover(request.recover, work.analysis, work.alive, pruned)
     method = BEST if request.recover == "auto" else request.recover
     try:
-        calibration = calibration_of(request, source, work.analysis, work.shapes, work.sample)
+        calibration = given or calibration_of(request, source, work.analysis, work.shapes, work.sample)
         return guarded(method, work.analysis, work.alive, pruned, calibration, Limits(request.memory, tell))
     except ModelError as error:
         if request.calibration is not None or request.recover != "auto":

@@ -12,6 +12,7 @@ from onnx_attnprune.evaluate.metrics import Figures
 from onnx_attnprune.graph import ModelProto, as_float32, index_limits, parameter_count, write_model
 from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
 from onnx_attnprune.pipeline.cut import check_shapes, cut
+from onnx_attnprune.pipeline.holding import what_would_hold
 from onnx_attnprune.pipeline.memory import peak_memory
 from onnx_attnprune.pipeline.proof import bench_rows, phone_of, speed_on
 from onnx_attnprune.pipeline.repair import repair
@@ -125,6 +126,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
             unrepaired = accuracy_of(as_float32(pruned) if check.in_float32 else pruned, given, setup, folder)
     with clock.stage("repair"):
         recovery = repair(request, source, work, pruned, clock.tell)
+    holding = what_would_hold(request, source, work, recovery.model, clock, folder)
     with clock.stage("write"):
         staged, size = outputs.put_model(recovery.model, output)
         _put_plan(request, work, outputs)
@@ -137,6 +139,7 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
         parameters=Change(report.parameters.before, parameter_count(recovery.model)),
         size=Change(source.bytes, size),
         notes=(*notes, *report.notes),
+        holding=holding,
         repair=Repair(
             recovery.method,
             recovery.consumers,

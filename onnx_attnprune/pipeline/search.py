@@ -6,17 +6,21 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from onnx_attnprune import surgery
 from onnx_attnprune.errors import PromiseError, SettingsError
 from onnx_attnprune.evaluate.data import Dataset, fixed_batch
+from onnx_attnprune.evaluate.likeness import likeness, said
 from onnx_attnprune.evaluate.loading import told
 from onnx_attnprune.evaluate.measure import BATCH
-from onnx_attnprune.evaluate.metrics import Figures, answers, evaluate
+from onnx_attnprune.evaluate.metrics import all_outputs, evaluate
 from onnx_attnprune.evaluate.staging import loadable
 from onnx_attnprune.graph import ModelProto, as_float32, float_type
 from onnx_attnprune.pipeline.budgets import Budgets
-from onnx_attnprune.pipeline.choice import Work, budgets_of, make_plan, multiples, work_of
+from onnx_attnprune.pipeline.choice import Work, budgets_of, channels_left, make_plan, multiples, work_of
 from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request
 from onnx_attnprune.pipeline.samples import SAMPLES
@@ -27,7 +31,6 @@ from onnx_attnprune.report import Search, Trial
 from onnx_attnprune.runtime import Session
 
 TRIALS = 7
-AGREEMENT = "agreement with the original's largest output"
 TINY = 1e-9  # room for float rounding: 0.93 - 0.91 is more than 0.02
 NEAR = 0.01  # of the MACs: two choices closer than this are one
 HALVED_FROM = 1000  # samples, from which on half of them are set aside to confirm what the other half says
@@ -151,12 +154,6 @@ def _try(budgets: Budgets, settings: Settings, kept: Kept, judge: _Judge) -> _Tr
     return _Tried(work, Trial(budgets.left("macs", work.alive), channels_left(work), drop, confirmed))
 
 
-def channels_left(work: Work) -> float:
-    """The share that is left of all channels."""
-    channels = sum(g.size for g in work.analysis.groups)
-    return 1 - sum(map(len, work.plan.removed.values())) / channels
-
-
 # ---------------------------------------------------------------- what accuracy is measured on
 def _apart(request: Request, source: Source) -> tuple[Source, Dataset]:
     """The samples that accuracy is measured on, and the source without them, where they are for calibration too."""
@@ -182,15 +179,32 @@ def _judge(request: Request, source: Source, samples: Dataset, folder: Path) -> 
         with loadable(as_float32(model) if coarse else model, folder) as given:
             return Session(given, provider=request.provider, threads=request.threads)
 
-    def figures(model: ModelProto, data: Dataset) -> Figures:
-        return evaluate(session(model), data, BATCH, rows, source.metric)
+    def outputs(model: ModelProto, data: Dataset) -> dict[str, NDArray[Any]]:
+        return all_outputs(session(model), data, BATCH, rows)
 
-    if source.data is None:
-        samples = replace(samples, labels=answers(session(source.model), samples, BATCH, rows))
     halved = samples.size >= HALVED_FROM
     now = samples.part(slice(None, None, 2)) if halved else samples
     later = samples.part(slice(1, None, 2)) if halved else None
-    first = figures(source.model, now)
-    before = first.main, 0.0 if later is None else figures(source.model, later).main
-    measure = first.measure if source.data is not None else AGREEMENT
-    return _Judge(measure, now, later, before, lambda model, data: figures(model, data).main)
+    if source.data is None:
+        return _against_itself(source.model, outputs, now, later)
+
+    def value(model: ModelProto, data: Dataset) -> float:
+        return evaluate(session(model), data, BATCH, rows, source.metric).main
+
+    first = evaluate(session(source.model), now, BATCH, rows, source.metric)
+    before = first.main, 0.0 if later is None else value(source.model, later)
+    return _Judge(first.measure, now, later, before, value)
+
+
+def _against_itself(
+    original: ModelProto, outputs: Callable[[ModelProto, Dataset], dict[str, NDArray[Any]]], now: Dataset,
+    later: Dataset | None,
+) -> _Judge:  # fmt: skip  # two lines
+    """Against what the unpruned model says; of several outputs the one that changes most."""
+    reference = {id(data): said(outputs(original, data), data.size) for data in (now, later) if data is not None}
+    measure = likeness(reference[id(now)], outputs(original, now)).measure
+
+    def value(model: ModelProto, data: Dataset) -> float:
+        return likeness(reference[id(data)], outputs(model, data)).main
+
+    return _Judge(measure, now, later, (1.0, 1.0), value)

@@ -17,9 +17,9 @@ from onnx_attnprune.evaluate.measure import Speed
 from onnx_attnprune.evaluate.staging import loadable
 from onnx_attnprune.graph import ModelProto, index_limits
 from onnx_attnprune.pipeline.budgets import Budgets
-from onnx_attnprune.pipeline.choice import Work, budgets_of, make_plan, work_of
+from onnx_attnprune.pipeline.choice import Work, budgets_of, channels_left, make_plan, work_of
 from onnx_attnprune.pipeline.request import Clock, Request
-from onnx_attnprune.pipeline.search import channels_left, choices_of
+from onnx_attnprune.pipeline.search import choices_of
 from onnx_attnprune.pipeline.source import Shapes, Source
 from onnx_attnprune.planning import Kept, Settings, time_terms
 from onnx_attnprune.planning import Path as Choices

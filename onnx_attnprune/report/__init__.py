@@ -8,7 +8,9 @@ from onnx_attnprune.report.jsontext import to_json
 from onnx_attnprune.report.model import (
     Change,
     GroupRow,
+    HeldTrial,
     Histogram,
+    Holding,
     KeptRow,
     Phone,
     Repair,
@@ -23,7 +25,7 @@ from onnx_attnprune.report.progress import Progress
 from onnx_attnprune.report.terminal import render
 
 __all__ = [
-    "REPORTS", "Change", "GroupRow", "Histogram", "KeptRow", "Outputs", "Phone", "Progress", "Repair", "Report",
-    "Search", "Stage", "TimedTrial", "Timing", "Trial", "advice", "begin", "check_outputs", "check_reports", "lost",
-    "parameter_types", "render", "report_text", "to_json", "versions", "write_text",
+    "REPORTS", "Change", "GroupRow", "HeldTrial", "Histogram", "Holding", "KeptRow", "Outputs", "Phone", "Progress",
+    "Repair", "Report", "Search", "Stage", "TimedTrial", "Timing", "Trial", "advice", "begin", "check_outputs",
+    "check_reports", "lost", "parameter_types", "render", "report_text", "to_json", "versions", "write_text",
 ]  # fmt: skip  # one list

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 
 from onnx_attnprune.evaluate.classification import Classification
 from onnx_attnprune.report.latencies import latencies
-from onnx_attnprune.report.model import Report
+from onnx_attnprune.report.model import Holding, Report
 from onnx_attnprune.scoring import SAMPLED
 
 SLOWER = 0.97  # a speed-up below this is no noise of a quiet machine
 COLLAPSED = 0.05  # points of top-1, as a share; of another figure, that share of it
 FAR = 0.9  # cosine of outputs below which they say something else
 MADE_UP, FITTED = "procedural", "least squares"  # in what a repair calls itself
+FIND = "let --max-drop 0.01 find how much can go, or train the result further"
 NOISY = 0.5  # spread of the latency, as a share of the median
 
 
 def advice(report: Report) -> tuple[str, ...]:
     """One line for each thing that is likely not what the user wants, with what to do."""
-    return (*_speed(report), *_elsewhere(report), *_accuracy(report), *_drift(report))
+    return (*_speed(report), *_elsewhere(report), *_accuracy(report), *_drift(report), *_holding(report))
 
 
 def _speed(report: Report) -> Iterator[str]:
@@ -54,7 +55,7 @@ def _faster(report: Report) -> str:
 
 def _accuracy(report: Report) -> Iterator[str]:
     accuracy = report.accuracy
-    if accuracy is None:
+    if accuracy is None or report.holding is not None:
         return
     before, after = accuracy.before, accuracy.after
     lost = before.main - after.main
@@ -65,7 +66,7 @@ def _accuracy(report: Report) -> Iterator[str]:
 
 
 def _drift(report: Report) -> Iterator[str]:
-    if report.drift is None or report.accuracy is not None:
+    if report.drift is None or report.accuracy is not None or report.holding is not None:
         return
     worst = min((d.cosine for d in report.drift.outputs), default=1.0)
     if worst < FAR:
@@ -73,6 +74,28 @@ def _drift(report: Report) -> Iterator[str]:
             f"the outputs moved far from the unpruned model's (cosine {worst:.2f}): measure the accuracy with --eval, "
             f"and {_gentler(report)}"
         )
+
+
+def _holding(report: Report) -> Iterator[str]:
+    found = report.holding
+    if found is None:
+        return
+    asked = f"{found.option} {found.asked:g}"
+    lacks = f"{asked} goes too far for this network: {found.measure} {found.value:.3f} on {found.on}"
+    yield f"{lacks} (of use from {found.enough:.2f} on); {would_hold(found)}, {_repair(report)}{FIND}"
+
+
+def would_hold(found: Holding) -> str:
+    """What is known of an amount that would hold, in words."""
+    if found.holds is not None:
+        trial = next(t for t in found.trials if t.amount == found.holds)
+        others = "" if trial.least is None else f", and in nine cases of ten at least {trial.least:.3f} on others"
+        return f"{found.option} {found.holds:g} would hold ({trial.value:.3f} there{others})"
+    least = f"{found.option} {found.trials[-1].amount:g}" if found.trials else ""
+    if found.foretold is not None:
+        told = f"{found.option} {found.foretold:g} may hold, which is foretold and was not tried: {found.why}"
+        return f"{least} does not hold either, {told}" if len(found.trials) > 1 else told
+    return f"{least or 'less'} does not hold either, and nothing less can be cut"
 
 
 def _gentler(report: Report) -> str:
@@ -83,7 +106,7 @@ def _gentler(report: Report) -> str:
     given = next((name for name in asked if report.settings.get(name) is not None), "ratio")
     change = "raise" if given.startswith("target") else "lower"
     change = f"{change} --{given.replace('_', '-')}"
-    return f"{change}, {repair}let --max-drop 0.01 find how much can go, or train the result further"
+    return f"{change}, {repair}{FIND}"
 
 
 def _repair(report: Report) -> str:

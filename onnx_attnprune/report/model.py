@@ -116,6 +116,44 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldTrial:
+    """One amount that was tried, as its option says it: shares of channels and MACs that were left, how like the
+    original the repaired model was, what it is at least on other samples (in nine cases of ten; None: not known), and
+    whether it is enough on these."""
+
+    amount: float
+    channels: float
+    macs: float
+    value: float
+    least: float | None
+    enough: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What is known of a result that is too far from the original to be of use, and of what would be.
+
+    option, asked: what the user asked for. measure, enough, value: of what at least how much was needed, and how much
+    there was, on `samples` samples (`on`, for people; made_up: not the user's). trials: what was tried, in order; the
+    first is what was asked for, where the repair had seen the samples. holds: the amount that was found to be enough;
+    foretold: one that was not tried. why: why no more was tried ("": there was nothing between).
+    """
+
+    option: str
+    asked: float
+    measure: str
+    enough: float
+    value: float
+    samples: int
+    on: str
+    made_up: bool
+    trials: tuple[HeldTrial, ...]
+    holds: float | None
+    foretold: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimedTrial:
     """One point of a search for latency: shares of MACs and channels that were left, and of the measured latency.
 
@@ -193,6 +231,7 @@ class Report:
     sha256: str = ""
     bench: tuple[Row, ...] = ()
     phone: Phone | None = None
+    holding: Holding | None = None
 
     @property
     def seconds(self) -> float:

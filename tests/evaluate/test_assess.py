@@ -11,7 +11,7 @@ import pytest
 from onnx_attnprune.errors import DataError
 from onnx_attnprune.evaluate.classification import Classification, Confusion, Tally, class_rows
 from onnx_attnprune.evaluate.data import Dataset
-from onnx_attnprune.evaluate.metrics import answers, assess
+from onnx_attnprune.evaluate.metrics import assess
 from onnx_attnprune.evaluate.own import Metric, Own
 from onnx_attnprune.evaluate.regression import Regression
 
@@ -83,7 +83,6 @@ def test_axes_of_size_one_do_not_matter(shape: tuple[int, ...], column: bool) ->
     labels = LABELS[:, None] if column else LABELS
     session = Fixed(y=SCORES.reshape(shape))
     assert assess(session, data(labels), 4) == assess(Fixed(y=SCORES), data(LABELS), 4)
-    assert answers(session, data(None), 4).tolist() == SCORES.argmax(1).tolist()
 
 
 def test_a_class_for_every_place() -> None:

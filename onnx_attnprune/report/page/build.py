@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnx_attnprune import __version__
+from onnx_attnprune.report.advice import would_hold
 from onnx_attnprune.report.figures import Figure, accuracy_figures
 from onnx_attnprune.report.latencies import latencies
 from onnx_attnprune.report.model import GroupRow, Report, Search, Timing
@@ -45,6 +46,7 @@ def page(report: Report) -> str:
         scored=_scored(every[0]),
         unscored=sum(row.scores is None for row in report.groups),
         search=None if report.search is None else _search(report.search),
+        would_hold="" if report.holding is None else would_hold(report.holding),
         timing=None if report.timing is None else _timing(report.timing),
         latency=section(latencies(report)),
         suits=VERDICTS,
