@@ -45,9 +45,11 @@ from onnx_attnprune.graph.editing import (
     with_outputs,
 )
 from onnx_attnprune.graph.extracting import live_at, part_of
+from onnx_attnprune.graph.folding import folded
 from onnx_attnprune.graph.inlining import Taken, ifs_of, inlined, nested
 from onnx_attnprune.graph.model import (
     Constant,
+    Fold,
     Graph,
     Node,
     Signature,
@@ -63,6 +65,7 @@ __all__ = [
     "BEHIND",
     "Altered",
     "Constant",
+    "Fold",
     "FreshNames",
     "Graph",
     "GraphProto",
@@ -87,6 +90,7 @@ __all__ = [
     "external_files",
     "fill_tensor",
     "float_type",
+    "folded",
     "ifs_of",
     "in_order",
     "index_limits",

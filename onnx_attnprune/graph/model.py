@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,19 @@ class Signature:
     name: str
     dtype: int
     dims: tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Of a weight that the file computes: zeros along axis `source_axis` of the stored tensor `source` make zeros along
+    axis `axis` of the weight, and nothing else."""
+
+    source: str
+    source_axis: int
+    axis: int
+
+
+NO_FOLDS: Mapping[str, Fold] = MappingProxyType({})
 
 
 class Node:
@@ -125,10 +139,12 @@ class Graph:
 
     steps: the nodes in the order of their execution, with True where a node's bodies are about to follow. Names are
     unique over all bodies; where the model repeats some, the graph works on a copy in which the later ones have other
-    names (`repeated` holds the names that were given more than once).
+    names (`repeated` holds the names that were given more than once). folds: constants of `model` that the file
+    computes, by name; file: the model as it is in the file.
     """
 
-    def __init__(self, model: ModelProto) -> None:
+    def __init__(self, model: ModelProto, folds: Mapping[str, Fold] = NO_FOLDS, file: ModelProto | None = None) -> None:
+        self.folds, self.file = folds, model if file is None else file
         self.repeated = repeated_names(model.graph)
         self.model = model = with_unique_names(model) if self.repeated else model
         graph = model.graph

@@ -20,6 +20,7 @@ INTEGERS = {6, 7, 9, 12, 13}  # those that sizes come in; 8 and 16 bits hold qua
 MOVING = {"Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 PACKED = {21, 22, 23, 25, 26}  # types of 4 and 2 bits: channels share a byte
 ZEROLESS = 24  # float8e8m0, a power of two
+COMPUTED = "the file computes this weight, over channels that are not zero"
 GRAPH_OUTPUT, NO_RULE = "graph output", "no rule for"
 
 
@@ -205,9 +206,23 @@ class _Run:
             return
         if node.op in self.alike and not node.domain:
             tie_alike(self.space, effect.outputs)
+        self._hold_folded(node, effect)
         self.effects.append((node, effect))
         self._publish(node, effect.outputs)
         self._freeze(node, {*effect.inputs, *effect.picks})
+
+    def _hold_folded(self, node: Node, effect: Effect) -> None:
+        """Of a weight that the file computes only rows can be silenced: whatever else of it goes must be fed zeros."""
+        for place, name in enumerate(node.inputs):
+            fold, slot = self.graph.folds.get(name), self.slot_of.get((node.index, place))
+            if fold is None or slot is None:
+                continue
+            linear = effect.linear if effect.linear is not None and effect.linear.weight == place else None
+            for k, axis in enumerate(slot.axes or ()):
+                made = linear is not None and k == linear.out == fold.axis
+                fed = linear is not None and k == linear.into and self.known[node.inputs[linear.data]].silent
+                if not (made or fed):
+                    self.space.keep(axis, Reason(COMPUTED, node.name, node.op))
 
     def _publish(self, node: Node, outputs: Sequence[Tensor]) -> None:
         slots: tuple[int, ...] = ()

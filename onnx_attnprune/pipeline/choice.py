@@ -11,7 +11,7 @@ from onnx_attnprune import surgery
 from onnx_attnprune.axes import BoolArray, Var
 from onnx_attnprune.errors import NothingToPruneError
 from onnx_attnprune.evaluate.feeds import with_batch
-from onnx_attnprune.graph import Graph
+from onnx_attnprune.graph import folded
 from onnx_attnprune.grouping import Analysis, alive_of, analyze
 from onnx_attnprune.pipeline.budgets import Budgets
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
@@ -56,7 +56,7 @@ def budgets_of(request: Request, source: Source, shapes: Shapes, clock: Clock) -
     """The analysis of the model at `shapes`, and the budgets that go with it."""
     with clock.stage("analyse"):
         alike = request.settings.alike if source.plan is None else source.plan.alike
-        analysis = analyze(Graph(source.model), shapes, alike)
+        analysis = analyze(folded(source.model), shapes, alike)
         groups = tuple(replace(g, spared=request.spared.get(g.name, g.spared)) for g in analysis.groups)
         analysis = replace(analysis, groups=groups)
     single = one_sample_masks(analysis, source, shapes)
@@ -151,7 +151,7 @@ def one_sample_masks(analysis: Analysis, source: Source, shapes: Shapes) -> dict
 def plan_text(plan: Plan, analysis: Analysis, alive: Mapping[int, BoolArray]) -> str:
     """The plan file's text, with the slices that go from every tensor of the original file."""
     cuts = surgery.cuts_of(analysis, alive)
-    whole = {name: _indices(removed) for name, removed in cuts.whole.items()}
+    whole = {name: _indices(removed) for name, removed in surgery.named_cuts(analysis, cuts).items()}
     uses = [
         {"tensor": u.tensor, "consumer": u.consumer, "input": u.place, "removed": _indices(u.removed)}
         for u in cuts.uses

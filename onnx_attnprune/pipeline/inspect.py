@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnx_attnprune.evaluate.feeds import with_batch
-from onnx_attnprune.graph import Graph, external_files
+from onnx_attnprune.graph import external_files, folded
 from onnx_attnprune.grouping import analyze
 from onnx_attnprune.pipeline.choice import one_sample_masks
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
@@ -27,7 +27,7 @@ def inspect_file(model: Path, shapes: Shapes, picture: Path | None = None, tell:
     if picture is not None:
         check_outputs([picture], external_files(model))
     with clock.stage("analyse"):
-        graph, used = Graph(source.model), source.shapes
+        graph, used = folded(source.model), source.shapes
         analysis = analyze(graph, used)
         if not analysis.groups and one_sample(source) != used:
             # Some models state a free batch, but hold shapes that were computed for a single sample.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,16 +35,25 @@ def begin(
         GroupRow(g.name, g.size, g.size - len(removed.get(g.id, ())), len(g.members), _histogram(planned.get(g.id)))
         for g in analysis.groups
     )
-    parameters = parameter_count(analysis.graph.model)
+    before, lost = parameter_count(analysis.graph.file), lost_parameters(analysis, cuts_of(analysis, alive))
     return Report(
         model=model, output=output, command=command, versions=versions(), settings={**plan.settings, **settings},
         shapes=dict(shapes),
         channels=Change(sum(r.size for r in rows), sum(r.kept for r in rows)),
-        parameters=Change(parameters, parameters - lost_parameters(analysis, cuts_of(analysis, alive))),
+        parameters=Change(before, parameter_count(analysis.graph.model) - lost),
         macs=Change(analysis.macs(single), analysis.macs({**alive, **single})),
         size=None, groups=rows, kept=kept_rows(analysis.kept), self_check=None, drift=None, speed=None, accuracy=None,
-        repair=None, stages=(), notes=(*_damage(analysis), *plan.notes), sha256=plan.sha256,
+        repair=None, stages=(), notes=(*_damage(analysis), *_computed(analysis), *plan.notes), sha256=plan.sha256,
     )  # fmt: skip  # what is not known yet on one line
+
+
+def _computed(analysis: Analysis) -> Iterator[str]:
+    folds = analysis.graph.folds
+    if folds:
+        yield (
+            f"{len(folds)} weights that the file computes out of stored ones are stored as they come out (such as "
+            f"{next(iter(folds))}, of {next(iter(folds.values())).source})"
+        )
 
 
 def _damage(analysis: Analysis) -> tuple[str, ...]:

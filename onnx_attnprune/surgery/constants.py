@@ -79,6 +79,18 @@ def cuts_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Cuts:
     return Cuts(whole, tuple(uses))
 
 
+def named_cuts(analysis: Analysis, cuts: Cuts) -> Mapping[str, Removed]:
+    """What goes from whole tensors of the original file: for a weight that it computes, from what that rests on."""
+    found: dict[str, Removed] = {}
+    for name, removed in cuts.whole.items():
+        fold = analysis.graph.folds.get(name)
+        if fold is None:
+            found[name] = removed
+        elif fold.axis in removed:
+            found[fold.source] = {fold.source_axis: removed[fold.axis]}
+    return found
+
+
 def sliced(array: NDArray[Any], removed: Removed) -> NDArray[Any]:
     """The array without the removed slices."""
     for axis, indices in removed.items():
@@ -108,10 +120,14 @@ def prune(analysis: Analysis, alive: Mapping[int, BoolArray]) -> ModelProto:
 def mask(analysis: Analysis, alive: Mapping[int, BoolArray]) -> ModelProto:
     """The original model with zeros where a plan removes slices: what the pruned one must compute.
 
-    A zero point is written where that is what stands for zero.
+    A zero point is written where that is what stands for zero. Of a weight that the file computes (see `Graph.folds`)
+    only what its sources can silence is.
     """
 
     def edit(constant: Constant, removed: Removed) -> NDArray[Any]:
+        fold = analysis.graph.folds.get(constant.name)
+        if fold is not None:
+            removed = {axis: gone for axis, gone in removed.items() if axis == fold.axis}
         return silenced(constant.array(), removed, analysis.rests.get(constant.name, 0))
 
     return _edited(analysis, alive, edit, analysis.graph.fresh_names())

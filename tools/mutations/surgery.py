@@ -8,9 +8,13 @@ TESTS = [
     "tests/ops/test_slicing.py",
     "tests/ops/test_sizes.py",
     "tests/ops/test_control.py",
+    "tests/test_computed_weights.py",
 ]
 
 MUTANTS = [
+    ("mask", "if axis == fold.axis", ""),
+    ("named_cuts", "elif fold.axis in removed:", "else:"),
+    ("named_cuts", "{fold.source_axis: removed[fold.axis]}", "{fold.axis: removed[fold.axis]}"),
     ("cuts_of", "len(cut) == readers and", ""),
     ("cuts_of", "+ (name in outputs)", ""),
     ("cuts_of", "all(u.removed == cut[0].removed for u in cut)", "True"),
