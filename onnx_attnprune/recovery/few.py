@@ -111,6 +111,6 @@ def rows_held(rows: int, columns: int, width: int, groups: int, room: int) -> in
 
     rows: that the fit sees and is checked on; width: columns of X and T together; groups: problems of that size.
     """
-    if rows > columns and 16 * groups * width**2 <= max(room, SMALL):
+    if rows > columns and 16 * groups * columns * width <= max(room, SMALL):
         return None
     return min(rows, MOST, max(max(room, SMALL) // 2 // (4 * width * groups), 1))

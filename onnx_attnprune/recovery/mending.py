@@ -19,6 +19,7 @@ from onnx_attnprune.recovery.stored import takes_bias
 from onnx_attnprune.recovery.weights import Weights
 
 Pair = tuple[Posed, Posed | None]  # of rows that the fit sees, and of others
+ROUNDING = 1e-5  # of the length of a change, which says nothing of what it is worth
 LARGEST_GROWTH = 10.0  # times its norm in the unpruned model, that a weight may reach
 
 
@@ -69,7 +70,7 @@ class Mender:
         old = self._weights.cut(first, jobs[0].read())
         new = self._weights.rounded(first, old + first.form.weight(found.change / grouped, old.shape))
         change = first.form.matrix(new - old, len(problems)) * grouped
-        if not np.allclose(change, found.change, rtol=1e-6, atol=0):
+        if np.linalg.norm(change - found.change) > ROUNDING * np.linalg.norm(found.change):
             answers = [settle(*pair, one, centred) for pair, one in zip(problems, change, strict=True)]
             found = _together(problems, answers, centred)
         sound = bool(np.isfinite(new).all()) and np.linalg.norm(new) < LARGEST_GROWTH * np.linalg.norm(jobs[0].read())

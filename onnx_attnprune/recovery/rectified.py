@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.jobs import Job
+from onnx_attnprune.recovery.lacking import square_sum
 from onnx_attnprune.recovery.least_squares import rows_wanted
+from onnx_attnprune.recovery.rows import BLOCK
 from onnx_attnprune.recovery.solving import Problem
 
 ROUNDS = 6
@@ -52,14 +54,35 @@ class Seen:
     lack: Rows
     target: Rows
 
-    def lacking(self, low: float, high: float, change: Array, shift: Array) -> Rows:
-        """What it lacks, but for what makes no difference once `change` and `shift` are added."""
-        added = self.x @ change.astype(np.float32) + shift.astype(np.float32)
-        present = self.target - self.lack
-        fitted = present + added
-        wanted = np.where(self.target < low, np.minimum(fitted, low), self.target)
-        wanted = np.where(self.target > high, np.maximum(fitted, high), wanted)
-        return np.asarray(wanted - present, np.float32)
+    def shown(self, mean: Array, low: float, high: float) -> Shown:
+        """The same for the rounds, about the `mean` of x."""
+        least, most, present = self.lack.copy(), self.lack.copy(), self.target - self.lack
+        if np.isfinite(low):
+            hidden = self.target < low
+            np.copyto(least, -np.inf, where=hidden)
+            np.subtract(np.float32(low), present, out=most, where=hidden)
+        if np.isfinite(high):
+            hidden = self.target > high
+            np.copyto(most, np.inf, where=hidden)
+            np.subtract(np.float32(high), present, out=least, where=hidden)
+        return Shown(self.x - mean.astype(np.float32), least, most)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Rows as the rounds of a fit need them: x [rows, columns] about its mean, and what [rows, outputs] may be lacking
+    at least and at most: one and the same where all of it shows."""
+
+    x: Rows
+    least: Rows
+    most: Rows
+
+    def lacking(self, change: Array, mean: Array) -> Rows:
+        """What is lacking, but for what makes no difference once `change` and a shift of the `mean` are added."""
+        added = self.x @ change.astype(np.float32)
+        added += mean.astype(np.float32)
+        np.minimum(added, self.most, out=added)
+        return np.maximum(added, self.least, out=added)
 
 
 def together(parts: Sequence[Seen]) -> Seen:
@@ -67,13 +90,14 @@ def together(parts: Sequence[Seen]) -> Seen:
     return Seen(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("x", "lack", "target")))
 
 
-def problem_of(problem: Problem, rows: Seen, lack: Rows) -> Problem:
-    """The problem on the same rows with another lack."""
-    mean = lack.mean(0, dtype=np.float64)
-    about = lack - mean.astype(np.float32)
-    cross = (rows.x - problem.mean.astype(np.float32)).T @ about / max(len(lack), 1)
-    spread = float((about.astype(np.float64) ** 2).sum()) / max(len(lack), 1)
-    return replace(problem, lack=mean, cross=cross.astype(np.float64), spread=spread)
+def problem_of(problem: Problem, rows: Shown, lack: Rows) -> Problem:
+    """The problem on the same rows with another lack, which is moved about its mean for it."""
+    count = max(len(lack), 1)
+    sums = [lack[start : start + BLOCK].sum(0) for start in range(0, len(lack), BLOCK)]
+    mean = np.asarray(np.sum(sums, axis=0, dtype=np.float64)) / count
+    lack -= mean.astype(np.float32)
+    cross = (rows.x.T @ lack).astype(np.float64) / count
+    return replace(problem, lack=mean, cross=cross, spread=square_sum(lack) / count)
 
 
 def bounded(
@@ -81,13 +105,12 @@ def bounded(
 ) -> tuple[Problem, Problem | None]:
     """The problems, of seen and of unseen rows, whose solution makes the least error that shows within the bounds."""
     (seen, unseen), (mine, others) = problems, rows
-    inverse = seen.inverse(ridge)
-    change, shift, lack = np.zeros_like(seen.cross), np.zeros_like(seen.lack), mine.lack
-    for _ in range(ROUNDS):
-        seen = problem_of(seen, mine, lack)
+    inverse, shown = seen.inverse(ridge), mine.shown(seen.mean, *bounds)
+    change = inverse @ seen.cross
+    for _ in range(ROUNDS - 1):
+        seen = problem_of(seen, shown, shown.lacking(change, seen.lack))
         change = inverse @ seen.cross
-        shift = seen.lack - seen.mean @ change
-        lack = mine.lacking(*bounds, change, shift)
     if unseen is not None and others is not None:
-        unseen = problem_of(unseen, others, others.lacking(*bounds, change, shift))
+        checked = others.shown(seen.mean, *bounds)  # about this mean too: what is lacking is about its own
+        unseen = problem_of(unseen, checked, checked.lacking(change, seen.lack))
     return seen, unseen

@@ -49,9 +49,13 @@ class Limits:
         return self.memory // 2
 
     @property
-    def held(self) -> int:
-        """Bytes of the tensors of all samples that one network may hold between two layers."""
-        return self.memory // 4
+    def looked(self) -> int:
+        """Bytes of what the unpruned network says of several layers in one run; and of what is kept of it."""
+        return self.memory // 16
+
+    def room(self, moments: int) -> int:
+        """Bytes of the tensors of all samples that each network may hold between two layers, beside moments."""
+        return max(self.memory * 3 // 16, self.memory // 2 - self.looked - moments)
 
 
 Method = Callable[[Analysis, Mapping[int, BoolArray], ModelProto, Calibration | None, Limits], Recovery]

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from onnx_attnprune.recovery.consumers import Consumer
 
 Array = NDArray[np.float64]
+BLOCK = 4096  # rows whose products are summed in single precision
+SPARSE = 2  # where fewer than one of so many positions is wanted, the others are not brought into order first
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,9 @@ def rows_at(view: View, x: NDArray[Any], chosen: NDArray[np.int64]) -> Iterator[
             yield np.ascontiguousarray(flat[:, g * width : (g + 1) * width])
         return
     rank = len(view.kernel)
+    if view.taps == 1 and not view.spread and not any(view.pads) and not view.zero:
+        yield from _single(view, x, chosen)
+        return
     padded = _padded(view, np.moveaxis(x, 1, -1))
     image, *position = np.unravel_index(chosen, (len(x), *_counts(view, padded.shape[1:-1])))
     starts = [p * s for p, s in zip(position, view.strides, strict=True)]
@@ -146,6 +151,15 @@ def rows_at(view: View, x: NDArray[Any], chosen: NDArray[np.int64]) -> Iterator[
         patches[..., tap] = padded[at].reshape(-1, view.groups, width).swapaxes(0, 1)
     for g in range(view.groups):
         yield patches[g].reshape(len(chosen), -1)
+
+
+def _single(view: View, x: NDArray[Any], chosen: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    """The rows of each group where each is made of one position of the data."""
+    image, *position = np.unravel_index(chosen, (len(x), *_counts(view, x.shape[2:])))
+    starts = [p * s for p, s in zip(position, view.strides, strict=True)]
+    flat = _picked(x, np.ravel_multi_index((image, *starts), (len(x), *x.shape[2:])))
+    for part in np.split(flat, view.groups, axis=1):
+        yield np.ascontiguousarray(part, np.float32)
 
 
 def _padded(view: View, x: NDArray[Any]) -> NDArray[np.float32]:
@@ -169,10 +183,25 @@ def some(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]
     return np.sort(rng.choice(count, wanted, replace=False))
 
 
+def results_in(view: View, shape: Sequence[int]) -> int:
+    """How many positions a consumer's result of a shape has."""
+    return math.prod(shape) // max(shape[1 if view.kernel else -1], 1)
+
+
 def results_at(view: View, y: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
     """The numbers of a consumer's result, or of a tensor like it, at some positions: [rows, outputs]."""
-    last = np.moveaxis(y, 1, -1) if view.kernel else y
-    return np.ascontiguousarray(last.reshape(-1, last.shape[-1])[chosen], np.float32)
+    if view.kernel:
+        return np.ascontiguousarray(_picked(y, chosen), np.float32)
+    return np.ascontiguousarray(y.reshape(-1, y.shape[-1])[chosen], np.float32)
+
+
+def _picked(x: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:
+    """The channels, on the second axis, at some positions: [positions, channels]."""
+    space = math.prod(x.shape[2:])
+    if SPARSE * len(chosen) > len(x) * space:
+        return np.asarray(np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])[chosen])
+    image, place = np.divmod(chosen, space)
+    return np.asarray(x.reshape(len(x), x.shape[1], space)[image, :, place])
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +225,8 @@ class Gathering:
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Take in some rows. Products of single precision are summed in double precision, block by block."""
-        for start in range(0, len(rows), 4096):
-            block = rows[start : start + 4096]
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
             if self._about is None:
                 self._about = block.mean(0)
             block = block - self._about

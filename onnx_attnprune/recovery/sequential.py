@@ -3,12 +3,13 @@
 X are the rows of a consumer's input in the pruned network, whose earlier layers are repaired already, and T what its
 result lacks there against the unpruned network's at the same samples and positions: W' = W_S + (C_XX + ridge d I)^-1
 C_XT. So each layer makes up for the errors that those before it left, also one behind them that loses no input itself.
-Both networks are run piece by piece.
+The unpruned network is run through many layers at once, the pruned one layer by layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -20,10 +21,12 @@ from onnx_attnprune.recovery.jobs import Job, by_weight, following_jobs, jobs_of
 from onnx_attnprune.recovery.least_squares import affordable, fit_at_once, refit, ridge_for
 from onnx_attnprune.recovery.mending import Mender
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery, samples_of
-from onnx_attnprune.recovery.segments import Held, Segments
+from onnx_attnprune.recovery.segments import Segments
 from onnx_attnprune.recovery.spent import Spent
-from onnx_attnprune.recovery.targets import Flow, Target
+from onnx_attnprune.recovery.targets import Flow
 from onnx_attnprune.recovery.told import Told
+
+RUNNING = "run both networks"
 
 
 @recovery("sequential")
@@ -48,47 +51,71 @@ def in_sequence(
     flow, spent = Flow(analysis, jobs), Spent()
     targets = [flow.target(k, job) for k, job in enumerate(jobs)]
     waves = list(flow.waves(jobs, targets, limits.moments))
+    told = [Told(job, target, len(calibration.runs), limits.moments) for job, target in zip(jobs, targets, strict=True)]
     before, after = Segments(analysis.graph.model, calibration.runs), Segments(pruned, calibration.runs)
-    for k, wave in enumerate(waves):
-        limits.tell(f"repair: wave {k + 1} of {len(waves)}, {len(wave)} layers of {len(jobs)}")
-        told = [Told(jobs[j], targets[j], len(calibration.runs), limits.moments) for j in wave]
-        room = max(limits.held, limits.memory // 2 - sum(one.bytes for one in told))
-        ahead = waves[k + 1 :] or [wave]
-        wanted = list(dict.fromkeys(name for one in told for name in _names(one.job, one.target)))
-        # The unpruned network goes on to before the next wave; the other one goes back, for what is refitted.
-        whole = before.step(wanted, *_cut(ahead, jobs, targets), room)
-        cut = after.step(wanted, *_cut(waves[k:], jobs, targets), room)
-        _gather(told, whole, cut, spent)
-        mender, ridge = Mender(analysis, alive, pruned), ridge_for(calibration)
-        for one in told:
-            with spent.on("fit"):
-                mender.put([one.job], one.problems(ridge), ridge, one.scale)
+    rng, done = np.random.default_rng(0), 0
+    for section in _sections(analysis, waves, told, calibration, limits.looked):
+        rest, looked = waves[done + len(section) :] or section, [told[j] for wave in section for j in wave]
+        room = min(limits.room(sum(told[j].bytes for j in wave)) for wave in section)
+        # The unpruned network goes on to before the next section; the other one goes back, for what is refitted.
+        goals = [told[j].before for wave in rest for j in wave]
+        whole = before.step(_distinct(one.before for one in looked), _results(jobs, rest[0]), goals, room)
+        for run, held in enumerate(spent.each(RUNNING, whole)):
+            with spent.on("gather"):
+                for one in looked:
+                    one.look(held, run, rng)
+        for wave in section:
+            limits.tell(f"repair: wave {done + 1} of {len(waves)}, {len(wave)} layers of {len(jobs)}")
+            mine, room = [told[j] for j in wave], limits.room(sum(told[j].bytes for j in wave))
+            goals = [name for later in waves[done:] for j in later for name in told[j].after]
+            cut = after.step(_distinct(n for one in mine for n in one.after), _results(jobs, wave), goals, room)
+            for run, held in enumerate(spent.each(RUNNING, cut)):
+                with spent.on("gather"):
+                    for one in mine:
+                        one.add(held, run)
+            mender, ridge = Mender(analysis, alive, pruned), ridge_for(calibration)
+            for one in mine:
+                with spent.on("fit"):
+                    mender.put([one.job], one.problems(ridge), ridge, one.scale)
+            done += 1
     return Recovery(
         pruned, f"least squares layer by layer on {calibration.source}", total, total - len(notes), tuple(notes),
         waves=len(waves), samples=calibration.samples, parts=spent.parts,
     )  # fmt: skip  # two lines
 
 
-def _result(job: Job) -> str:
-    return next(o for o in job.consumer.node.outputs if o)
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
-def _names(job: Job, target: Target) -> list[str]:
-    names = [job.consumer.source, _result(job)]
-    return names if target.name is None else [*names, target.name]
+def _results(jobs: Sequence[Job], wave: Sequence[int]) -> list[str]:
+    """What the consumers of a wave give."""
+    return [next(o for o in jobs[j].consumer.node.outputs if o) for j in wave]
 
 
-def _cut(waves: Sequence[Sequence[int]], jobs: Sequence[Job], targets: Sequence[Target]) -> tuple[list[str], list[str]]:
-    """The results of the consumers of the first of some waves, and the tensors that all of them look at."""
-    return [_result(jobs[j]) for j in waves[0]], [
-        name for w in waves for j in w for name in _names(jobs[j], targets[j])
-    ]
+def _sections(
+    analysis: Analysis, waves: Sequence[Sequence[int]], told: Sequence[Told], calibration: Calibration, room: int
+) -> Iterator[list[Sequence[int]]]:
+    """Waves that the unpruned network is run for at once: what it says in one run, and what is kept of it, fits into
+    `room` bytes each. Every stop costs it about as much as the layers between two stops."""
+    feeds = calibration.runs[0]
+    scale = sum(a.size for a in feeds.values()) / max(sum(_numbers(analysis, name) for name in feeds), 1)
+    section: list[Sequence[int]] = []
+    said: set[str] = set()
+    kept = 0
+    for wave in waves:
+        names = said | {told[j].before for j in wave}
+        numbers = {name: int(_numbers(analysis, name) * scale) for name in names}
+        more = sum(told[j].kept(numbers[told[j].before]) for j in wave)
+        if section and (4 * sum(numbers.values()) > room or kept + more > room):
+            yield section
+            section, names, kept = [], {told[j].before for j in wave}, 0
+        section.append(wave)
+        said, kept = names, kept + more
+    if section:
+        yield section
 
 
-def _gather(told: Sequence[Told], before: Iterator[Held], after: Iterator[Held], spent: Spent) -> None:
-    """Take in what the consumers see in the unpruned and in the pruned network, run by run."""
-    rng = np.random.default_rng(0)
-    for k, (whole, cut) in enumerate(spent.each("run both networks", zip(before, after, strict=True))):
-        with spent.on("gather"):
-            for one in told:
-                one.add(whole, cut, k, rng)
+def _numbers(analysis: Analysis, name: str) -> int:
+    """How many a tensor holds at the sizes of the analysis."""
+    return math.prod(axis.size for axis in analysis.tensors[name].axes or ())

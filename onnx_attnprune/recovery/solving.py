@@ -123,13 +123,6 @@ class Problem:
         return Problem(rows, np.asarray(mean), covariance, np.asarray(lack), cross, spread)
 
 
-def joint(moments: Moments, columns: int) -> Problem:
-    """The problem whose rows hold X in the first `columns` columns and T behind them."""
-    c, m = moments.covariance, moments.mean
-    spread = float(np.trace(c[columns:, columns:]))
-    return Problem(moments.rows, m[:columns], c[:columns, :columns], m[columns:], c[:columns, columns:], spread)
-
-
 def lost(moments: Moments, kept: np.ndarray[tuple[int], np.dtype[np.bool_]], weight: Array) -> Problem:
     """The problem in which the kept columns have to stand in for the others, times `weight` [columns, outputs]."""
     s, p = np.flatnonzero(kept), np.flatnonzero(~kept)
@@ -172,9 +165,14 @@ def solve(problem: Posed, ridge: float) -> Array:
     return problem.solved(ridge * diagonal(problem))
 
 
+def shift_with(problem: Posed, change: Array, centred: bool) -> Array:
+    """The shift of the bias that goes best with a change of the weight."""
+    return problem.lack - problem.mean @ change if centred else np.zeros_like(problem.lack)
+
+
 def settle(seen: Posed, unseen: Posed | None, change: Array, centred: bool) -> Answer:
     """What a change is worth, with the shift that goes with it."""
-    shift = seen.lack - seen.mean @ change if centred else np.zeros_like(seen.lack)
+    shift = shift_with(seen, change, centred)
     plain = seen.lack if centred else np.zeros_like(seen.lack)
     check = seen if unseen is None else unseen
     return Answer(change, shift, check.error(change, shift), check.error(np.zeros_like(change), plain))
@@ -199,4 +197,4 @@ def best(seen: P, unseen: P | None, ridge: float, centred: bool) -> Answer:
         return found
     whole = seen.pooled(unseen)  # what was held back has said what the fit is worth, and may teach it now
     change = solve(whole if centred else whole.uncentred(), least * chosen)
-    return replace(found, change=change, shift=settle(whole, None, change, centred).shift)
+    return replace(found, change=change, shift=shift_with(whole, change, centred))

@@ -132,7 +132,8 @@ class Flow:
             if seen is not None and seen != job.consumer.node.outputs[0]:
                 rests |= self._behind[seen] & ~(1 << k)
             width = len(job.consumer.outputs) // job.view.groups
-            more = 16 * job.view.groups * (int(job.kept.sum(1).max()) + width) ** 2
+            columns = int(job.kept.sum(1).max())
+            more = 16 * job.view.groups * columns * (columns + width)
             if targets[k].bounded:
                 more += bytes_of_rows(job)
             if wave and (rests & bits or size + more > room):

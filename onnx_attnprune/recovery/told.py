@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 from onnx_attnprune.recovery.few import Few, Heap, rows_held
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.jobs import Job
+from onnx_attnprune.recovery.lacking import Lacking
 from onnx_attnprune.recovery.least_squares import is_unseen, rows_wanted
 from onnx_attnprune.recovery.mending import Pair
 from onnx_attnprune.recovery.rectified import Rows, Seen, bounded, together
-from onnx_attnprune.recovery.rows import Gathering, positions, results_at, rows_at, some
+from onnx_attnprune.recovery.rows import positions, results_at, results_in, rows_at, some
 from onnx_attnprune.recovery.segments import Held
-from onnx_attnprune.recovery.solving import Problem, joint, shrinkage
+from onnx_attnprune.recovery.solving import Problem, shrinkage
 from onnx_attnprune.recovery.targets import Target
 
-Summed = Gathering | Heap
-
-
-def _problem(summed: Summed, columns: int) -> Problem | Few:
-    return summed.problem(columns) if isinstance(summed, Heap) else joint(summed.moments(), columns)
+Summed = Lacking | Heap
+# Positions of one run, what the result should be there, and rows that are of the unpruned network too.
+Looked = tuple[NDArray[np.int64], Rows, list[Rows]]
 
 
 class Told:
@@ -41,11 +40,12 @@ class Told:
         self._wanted = rows_wanted(self.view.columns, runs)
         self._sums: list[tuple[Summed, Summed]] = []
         self._rows: list[tuple[list[Seen], list[Seen]]] = [([], []) for _ in self._groups]
+        self._looked: dict[int, Looked] = {}
 
     @property
     def bytes(self) -> int:
         """What the moments take, at most."""
-        return 16 * len(self._groups) * self._width**2
+        return 16 * len(self._groups) * self.view.columns * self._width
 
     def _begin(self, rows: int) -> None:
         """Decide what to hold of so many rows. A bounded fit, which is for small layers only, goes by moments."""
@@ -56,59 +56,77 @@ class Told:
             self._wanted = min(self._wanted, -(-held // self._runs))
 
     def _sum(self, held: int | None) -> Summed:
-        return Gathering(self._width) if held is None else Heap(self._width)
+        return Lacking(self.view.columns, self._width - self.view.columns) if held is None else Heap(self._width)
 
-    def add(self, before: Held, after: Held, run: int, rng: np.random.Generator) -> None:
-        """Take in one run of both networks."""
-        x = self._read(before, after)
-        there = positions(self.view, x.shape)
+    def kept(self, elements: int) -> int:
+        """Bytes of what is kept of the unpruned network, whose tensor that is looked at has so many numbers a run."""
+        rows = min(self._wanted, -(-elements // max(len(self.job.consumer.outputs), 1)))
+        width = len(self._groups) * self._width if self.job.consumer.returns else self.job.consumer.biases
+        return self._runs * rows * (4 * width + 8)
+
+    @property
+    def before(self) -> str:
+        """The tensor of the unpruned network that is looked at."""
+        return self.target.name or self.view.data
+
+    @property
+    def after(self) -> list[str]:
+        """The tensors of the pruned network that are looked at."""
+        if self.job.consumer.returns:
+            return []
+        return [self.view.data] if self.target.name is None else [self.view.data, self.target.name]
+
+    def look(self, before: Held, run: int, rng: np.random.Generator) -> None:
+        """Draw positions of one run, and keep what the unpruned network says there."""
+        seen, name, job = before[self.before], self.target.name, self.job
+        there = positions(job.view, seen.shape) if name is None else results_in(self.view, seen.shape)
         if not self._sums:
             self._begin(min(there, self._wanted) * self._runs)
         chosen = some(there, self._wanted, rng)
-        target, lack = self._lack(before, after, chosen)
-        parts = [np.split(whole, len(self._groups), axis=1) for whole in (target, lack)]
-        late = is_unseen(run)
-        for g, (rows, part, short) in enumerate(zip(rows_at(self.view, x, chosen), *parts, strict=True)):
-            self._sums[g][late].add(np.concatenate([rows, short], axis=1))
+        own = []
+        if name is not None:
+            wanted = results_at(self.view, seen, chosen)[:, job.consumer.outputs]
+        else:
+            wanted = self._product(list(rows_at(job.view, seen, chosen)), whole=True)
+        if job.consumer.returns:
+            # What is left of the original's: the pruned network's own state is another as soon as the weight is, and
+            # copies of units are no longer copies in it.
+            left = np.compress(~job.consumer.removed[: seen.shape[-1]], seen, axis=-1)
+            own = list(rows_at(self.view, left, chosen))
+        self._looked[run] = chosen, wanted, own
+
+    def add(self, after: Held, run: int) -> None:
+        """Take in what the pruned network says where the unpruned one was looked at."""
+        chosen, wanted, rows = self._looked.pop(run)
+        rows = rows or list(rows_at(self.view, after[self.view.data], chosen))
+        name = self.target.name
+        lack = wanted - (self._product(rows) if name is None else results_at(self.view, after[name], chosen))
+        late, parts = is_unseen(run), [np.split(whole, len(self._groups), axis=1) for whole in (wanted, lack)]
+        for g, (x, part, short) in enumerate(zip(rows, *parts, strict=True)):
+            self._sums[g][late].add(np.concatenate([x, short], axis=1))
             if self.target.bounded:
-                self._rows[g][late].append(Seen(rows, short, part))
+                self._rows[g][late].append(Seen(x, short, part))
 
-    def _read(self, before: Held, after: Held) -> NDArray[Any]:
-        """What the consumer reads. Of a state that comes back what is left of the original's: the pruned network's own
-        is another as soon as the weight is, and copies of units are no longer copies in it."""
-        consumer, name = self.job.consumer, self.view.data
-        if not consumer.returns:
-            return after[name]
-        units = before[name].shape[-1]
-        return np.compress(~consumer.removed[:units], before[name], axis=-1)
-
-    def _lack(self, before: Held, after: Held, chosen: NDArray[np.int64]) -> tuple[Rows, Rows]:
-        """What the surviving results should be, where that is known, and what they lack."""
-        name, outputs = self.target.name, self.job.consumer.outputs
-        if name is None:
-            lack = self._computed(before[self.view.data], self._read(before, after), chosen)
-            return lack, lack
-        wanted = results_at(self.view, before[name], chosen)[:, outputs]
-        return wanted, wanted - results_at(self.view, after[name], chosen)
-
-    def _computed(self, before: NDArray[Any], after: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-        """For a consumer whose product is no tensor: the product with the old weight, of both inputs."""
+    def _product(self, rows: Sequence[Rows], whole: bool = False) -> Rows:
+        """For a consumer whose product is no tensor: that of the old weight and rows of each group, of the `whole`
+        input or of what is left of it."""
         job, parts = self.job, []
         weight, outputs = job.weight, job.consumer.outputs.reshape(job.view.groups, -1)
-        whole, cut = list(rows_at(job.view, before, chosen)), rows_at(self.view, after, chosen)
-        for g, rows in zip(self._groups, cut, strict=True):
+        for place, g in enumerate(self._groups):
             w = weight[g][:, outputs[g]]
-            parts.append(whole[g] @ w - rows @ w[job.kept[g]])
+            parts.append(rows[g] @ w if whole else rows[place] @ w[job.kept[g]])
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def problems(self, ridge: float) -> list[Pair]:
         """What is to be solved for each group, with a ridge of at least so much."""
         found: list[Pair] = []
         for (seen, unseen), (mine, others) in zip(self._sums, self._rows, strict=True):
-            one, other = (_problem(summed, self.view.columns) for summed in (seen, unseen))
+            one, other = (summed.problem(self.view.columns) for summed in (seen, unseen))
             pair: Pair = (one, other if other.rows else None)
             if mine and isinstance(one, Problem) and not isinstance(other, Few):
                 rows = (together(mine), together(others) if others else None)
+                mine.clear()
+                others.clear()
                 bounds, least = (self.target.low, self.target.high), max(ridge, shrinkage(one))
                 pair = bounded((one, other if other.rows else None), rows, bounds, least)
             found.append(pair)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from onnx_attnprune.recovery.few import MOST, Heap, rows_held
-from onnx_attnprune.recovery.rows import Gathering
-from onnx_attnprune.recovery.solving import Posed, best, joint, shrinkage, solve
+from onnx_attnprune.recovery.lacking import Lacking
+from onnx_attnprune.recovery.solving import Posed, best, shrinkage, solve
 
 ROWS, COLUMNS, OUTPUTS = 40, 23, 5
 
@@ -17,11 +17,11 @@ def both(rows: int = ROWS, seed: int = 0) -> tuple[Posed, Posed]:
     rng = np.random.default_rng(seed)
     drawn = (rng.standard_normal((rows, COLUMNS + OUTPUTS)) + np.arange(COLUMNS + OUTPUTS)).astype(np.float32)
     drawn[:, COLUMNS:] += drawn[:, :OUTPUTS] * 2
-    moments, heap = Gathering(COLUMNS + OUTPUTS), Heap(COLUMNS + OUTPUTS)
+    moments, heap = Lacking(COLUMNS, OUTPUTS), Heap(COLUMNS + OUTPUTS)
     for part in (drawn[:11], drawn[11:]):
         moments.add(part)
         heap.add(part)
-    return joint(moments.moments(), COLUMNS), heap.problem(COLUMNS)
+    return moments.problem(COLUMNS), heap.problem(COLUMNS)
 
 
 @pytest.mark.parametrize("rows", [7, ROWS])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnx_attnprune.recovery.lacking import Lacking
 from onnx_attnprune.recovery.rectified import Seen, bounded, together
-from onnx_attnprune.recovery.rows import Gathering
-from onnx_attnprune.recovery.solving import Problem, best, joint, solve
+from onnx_attnprune.recovery.solving import Problem, best, solve
 
 LOW, HIGH = -0.5, 1.5
 
@@ -23,9 +23,9 @@ def rows(count: int, seed: int) -> Seen:
 
 
 def problem(seen: Seen) -> Problem:
-    sums = Gathering(12)
+    sums = Lacking(7, 5)
     sums.add(np.concatenate([seen.x, seen.lack], axis=1))
-    return joint(sums.moments(), 7)
+    return sums.problem(7)
 
 
 def shown(seen: Seen, found: Problem) -> float:
@@ -62,7 +62,7 @@ def test_no_round_makes_more_of_the_error_show() -> None:
         found = problem(Seen(seen.x, lack, seen.target))
         change = solve(found, 0.0)
         shift = found.lack - found.mean @ change
-        lack = seen.lacking(LOW, HIGH, change, shift)
+        lack = seen.shown(found.mean, LOW, HIGH).lacking(change, found.lack)
         error = float(((lack - seen.x @ change - shift) ** 2).sum())
         assert error <= before
         before = error

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_attnprune.recovery.rows import Gathering, View, rows_of
+from onnx_attnprune.recovery.rows import Gathering, View, results_at, rows_at, rows_of, some
 from onnx_attnprune.runtime import Session
 
 ALL = 10**6
@@ -72,6 +72,26 @@ def test_fewer_rows_are_rows_of_all() -> None:
     (rows,) = rows_of(View("x", 7), x, 4, rng)
     assert rows.shape == (4, 7)
     assert all(any(np.array_equal(r, s) for s in x.reshape(-1, 7)) for r in rows)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("wanted", [5, ALL])
+def test_rows_of_one_position_each_are_the_channels_there(groups: int, strides: tuple[int, ...], wanted: int) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 6, 5, 7)).astype(np.float32)
+    view = View("x", 6, (1, 1), strides, (0, 0, 0, 0), (1, 1), groups)
+    every = np.moveaxis(x, 1, -1)[:, :: strides[0], :: strides[1]].reshape(-1, 6)
+    chosen = some(len(every), wanted, np.random.default_rng(1))
+    found = np.concatenate(list(rows_at(view, x, chosen)), axis=1)
+    np.testing.assert_array_equal(found, every[chosen])
+
+
+@pytest.mark.parametrize("wanted", [5, ALL])
+def test_results_are_those_of_the_positions(wanted: int) -> None:
+    y = np.random.default_rng(0).standard_normal((2, 6, 5, 7)).astype(np.float32)
+    chosen = some(2 * 5 * 7, wanted, np.random.default_rng(1))
+    found = results_at(View("x", 3, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1)), y, chosen)
+    np.testing.assert_array_equal(found, np.moveaxis(y, 1, -1).reshape(-1, 6)[chosen])
 
 
 def test_moments_are_those_of_numpy_and_add_up_over_parts() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnx_attnprune.recovery.lacking import Lacking
 from onnx_attnprune.recovery.rows import Array, Gathering
-from onnx_attnprune.recovery.solving import ENOUGH, Problem, best, joint, lost, settle, shrinkage, solve
+from onnx_attnprune.recovery.solving import ENOUGH, Problem, best, lost, settle, shrinkage, solve
 
 COLUMNS, OUTPUTS = 6, 3
 
@@ -19,9 +20,9 @@ def drawn(rows: int, seed: int) -> tuple[Array, Array]:
 
 def problem_of(x: Array, t: Array) -> Problem:
     """The problem of rows X that lack T."""
-    gathering = Gathering(COLUMNS + OUTPUTS)
+    gathering = Lacking(COLUMNS, OUTPUTS)
     gathering.add(np.concatenate([x, t], axis=1).astype(np.float32))
-    return joint(gathering.moments(), COLUMNS)
+    return gathering.problem(COLUMNS)
 
 
 def exact(rows: int = 500, seed: int = 0) -> tuple[Problem, Array]:
