@@ -41,6 +41,7 @@ class Told:
         self._sums: list[tuple[Summed, Summed]] = []
         self._rows: list[tuple[list[Seen], list[Seen]]] = [([], []) for _ in self._groups]
         self._looked: dict[int, Looked] = {}
+        self._weights: tuple[list[Rows], ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -110,16 +111,18 @@ class Told:
     def _product(self, rows: Sequence[Rows], whole: bool = False) -> Rows:
         """For a consumer whose product is no tensor: that of the old weight and rows of each group, of the `whole`
         input or of what is left of it."""
-        job, parts = self.job, []
-        weight, outputs = job.weight, job.consumer.outputs.reshape(job.view.groups, -1)
-        for place, g in enumerate(self._groups):
-            w = weight[g][:, outputs[g]]
-            parts.append(rows[g] @ w if whole else rows[place] @ w[job.kept[g]])
-        return np.concatenate(parts, axis=1).astype(np.float32)
+        if not self._weights:
+            weight, outputs = self.job.weight, self.job.consumer.outputs.reshape(self.job.view.groups, -1)
+            both = [weight[g][:, outputs[g]].astype(np.float32) for g in self._groups]
+            self._weights = both, [w[self.job.kept[g]] for g, w in zip(self._groups, both, strict=True)]
+        read = [rows[g] for g in self._groups] if whole else rows
+        parts = [x @ w for x, w in zip(read, self._weights[not whole], strict=True)]
+        return np.concatenate(parts, axis=1)
 
     def problems(self, ridge: float) -> list[Pair]:
         """What is to be solved for each group, with a ridge of at least so much."""
         found: list[Pair] = []
+        self._weights = ()
         for (seen, unseen), (mine, others) in zip(self._sums, self._rows, strict=True):
             one, other = (summed.problem(self.view.columns) for summed in (seen, unseen))
             pair: Pair = (one, other if other.rows else None)
