@@ -4,6 +4,7 @@ FILE = "onnx_attnprune/recovery/"
 TESTS = [
     "tests/recovery/test_rows.py",
     "tests/recovery/test_solving.py",
+    "tests/recovery/test_lacking.py",
     "tests/recovery/test_least_squares.py",
     "tests/recovery/test_compensate.py",
 ]
@@ -20,7 +21,12 @@ MUTANTS = [
     ("moments", "mean + about", "mean"),
     ("lost", "m[p] @ w", "0 * m[p] @ w"),
     ("lost", "c[np.ix_(s, p)] @ w", "0 * c[np.ix_(s, p)] @ w"),
-    ("settle", "seen.lack - seen.mean @ change", "seen.lack + seen.mean @ change"),
+    ("shift_with", "problem.lack - problem.mean @ change", "problem.lack + problem.mean @ change"),
+    ("_single", "p * s for p, s in", "p for p, s in"),
+    ("_picked", "np.divmod(chosen, space)", "np.divmod(chosen, space + 1)"),
+    ("Lacking.problem", "cross -= np.outer(x, t)", "pass"),
+    ("Lacking.problem", "- float(t @ t)", ""),
+    ("Lacking.problem", "covariance[part] -= np.outer(x[part], x)", "pass"),
     ("settle", "seen if unseen is None else unseen", "seen"),
     ("best", "if found is not None and answer.error >= found.error:", "if False:"),
     ("best", "max(ridge, shrinkage(seen))", "ridge"),
