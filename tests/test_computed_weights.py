@@ -49,13 +49,11 @@ def pruned(model: ModelProto, folder: Path, **options: object) -> tuple[Report, 
     return report, json.loads((folder / "plan.json").read_text())["initializers"]
 
 
-@pytest.mark.parametrize("between", ["t = Relu (h)", "s = Sigmoid (h) t = Mul (h, s)", "t = Mul (h, varying)"])
-@pytest.mark.parametrize("group", [1, 2])
-def test_what_the_plan_names_silences_what_was_cut(tmp_path: Path, between: str, group: int) -> None:
-    model = net(between, group)
-    report, cut = pruned(model, tmp_path)
-    assert report.channels.after < report.channels.before == 10 // group if group == 2 else 10
-    assert "w2" not in cut  # whose columns make up the mean of its rows
+def hold(model: ModelProto, folder: Path) -> dict[str, dict[str, list[int]]]:
+    """Prune a model and hold the result against the original, in which what the plan names is zero; what it names."""
+    report, cut = pruned(model, folder)
+    assert report.channels.after < report.channels.before
+    assert not json.loads((folder / "plan.json").read_text()).get("uses")
     silent = ModelProto()
     silent.CopyFrom(model)
     for tensor in silent.graph.initializer:
@@ -63,11 +61,45 @@ def test_what_the_plan_names_silences_what_was_cut(tmp_path: Path, between: str,
         for axis, gone in cut.get(tensor.name, {}).items():
             np.moveaxis(array, int(axis), 0)[gone] = 0
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    x = {"x": np.random.default_rng(0).standard_normal((2, 3, 7, 6)).astype(np.float32)}
+    (x,) = model.graph.input
+    shape = [d.dim_value for d in x.type.tensor_type.shape.dim]
+    feeds = {x.name: np.random.default_rng(0).standard_normal(shape).astype(np.float32)}
     expected, got = (
-        Session(m, optimisation=Optimisation.NONE).run(x)["y"] for m in (silent, onnx.load(tmp_path / "out.onnx"))
+        Session(m, optimisation=Optimisation.NONE).run(feeds)["y"] for m in (silent, onnx.load(folder / "out.onnx"))
     )
     assert np.abs(expected - got).max() < 1e-5 * np.abs(expected).max()
+    assert cut.keys() <= {t.name for t in model.graph.initializer}
+    return cut
+
+
+@pytest.mark.parametrize("between", ["t = Relu (h)", "s = Sigmoid (h) t = Mul (h, s)", "t = Mul (h, varying)"])
+@pytest.mark.parametrize("group", [1, 2])
+def test_what_the_plan_names_silences_what_was_cut(tmp_path: Path, between: str, group: int) -> None:
+    assert "w2" not in hold(net(between, group), tmp_path)  # whose columns make up the mean of its rows
+
+
+def test_channels_that_no_zeros_in_the_file_make_are_silenced_by_what_reads_them(tmp_path: Path) -> None:
+    text = """g (float[2, 3, 5] x) => (float[2, 4, 5] y) <float[10, 3, 1] w, float[10] b, float[4, 10, 1] v>
+    { s = ReduceL2 <keepdims = 0> (w)
+      f = Div (w, s)
+      h = Conv (x, f, b)
+      t = Sigmoid (h)
+      y = Conv (t, v) }"""
+    assert hold(parse(text), tmp_path).keys() == {"b", "v"}
+
+
+def test_a_computed_weight_that_two_layers_read(tmp_path: Path) -> None:
+    text = """g (float[2, 5] x) => (float[2, 4] y) <float[5, 9] w, float[9, 4] v, float[9, 4] u, int64[1] rows = {0}>
+    { m = ReduceMean (w, rows)
+      f = Sub (w, m)
+      a = MatMul (x, f)
+      r = Relu (x)
+      b = MatMul (r, f)
+      s = Sigmoid (a)
+      c = MatMul (s, v)
+      d = MatMul (b, u)
+      y = Add (c, d) }"""
+    assert hold(parse(text), tmp_path).keys() == {"v", "u"}
 
 
 def test_what_is_not_zero_where_a_computed_weight_reads_it_stays() -> None:
@@ -112,3 +144,33 @@ def test_axes_of_the_weight_and_of_what_it_is_computed_from_need_not_be_the_same
     cuts = cuts_of(analysis, alive_of(analysis.groups, {0: [2, 7]}))
     assert cuts.whole == {"f": {1: (2, 7)}, "v": {0: (2, 7)}}
     assert named_cuts(analysis, cuts) == {"w": {0: (2, 7)}, "v": {0: (2, 7)}}
+
+
+def test_of_a_weight_that_is_normalised_by_the_channels_that_it_reads_those_can_go() -> None:
+    text = """g (float[2, 3, 9] x) => (float[2, 4, C] y)
+    <float[10, 3, 1] w, float[10, 6, 2] u, float[4, 6, 1] v, int64[2] rows = {1, 2}>
+    { h = Conv (x, w)
+      t = Sigmoid (h)
+      m = ReduceMean (u, rows)
+      f = Sub (u, m)
+      s = ConvTranspose (t, f)
+      y = Conv (s, v) }"""
+    analysis = analyze(folded(parse(text)))
+    assert [(g.name, g.size) for g in analysis.groups] == [("w", 10), ("f", 6)]
+    cuts = cuts_of(analysis, alive_of(analysis.groups, {0: [2, 7], 1: [3]}))
+    assert named_cuts(analysis, cuts) == {"w": {0: (2, 7)}, "u": {0: (2, 7)}, "v": {1: (3,)}}
+
+
+def test_a_layer_of_which_nothing_is_silenced_gives_no_zeros_to_a_computed_weight(tmp_path: Path) -> None:
+    text = """g (float[2, 3, 5] x) => (float[2, 4, 5] y)
+    <float[10, 3, 1] w, float[8, 10, 1] u, float[4, 8, 1] v, int64[2] rows = {1, 2}>
+    { s = ReduceL2 <keepdims = 0> (w)
+      e = Div (w, s)
+      h = Conv (x, e)
+      m = ReduceMean (u, rows)
+      f = Sub (u, m)
+      t = Conv (h, f)
+      y = Conv (t, v) }"""
+    model = parse(text)
+    assert [(g.name, g.size) for g in analyze(folded(model)).groups] == [("f", 8)]
+    assert hold(model, tmp_path).keys() == {"u", "v"}

@@ -17,7 +17,7 @@ from onnx_attnprune.graph.model import DEFAULT_DOMAINS, Fold, Graph, names_read
 from onnx_attnprune.graph.naming import nodes_of, repeated_names
 
 Array = NDArray[Any]
-Run = Callable[[Array], Array]
+Run = Callable[[Array | None], Array]
 
 # What runs over rows of a weight: behind it, no stored number stands for one number of the weight any more.
 OVER_ROWS = {
@@ -25,16 +25,17 @@ OVER_ROWS = {
     "ReduceMax", "ReduceMean", "ReduceSum", "ReduceSumSquare",
 }  # fmt: skip  # a list of names
 PLAIN = {
-    "Abs", "Add", "Cast", "Clip", "Div", "Expand", "Flatten", "Identity", "Max", "Min", "Mul", "Neg", "Pow",
-    "Reciprocal", "Reshape", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    "Abs", "Add", "Cast", "CastLike", "Clip", "Concat", "ConstantOfShape", "Div", "Expand", "Flatten", "Gather",
+    "Identity", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal", "Reshape", "Shape", "Slice", "Sqrt", "Squeeze", "Sub",
+    "Transpose", "Unsqueeze",
 }  # fmt: skip  # a list of names
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 WEIGHED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}  # their weight is operand 1
 
 
 def folded(model: ModelProto) -> Graph:
-    """The graph of a model in which such weights are stored as they come out (`Graph.folds`), as far as zeros in what
-    they are computed from can silence their channels; the model itself is not changed."""
+    """The graph of a model in which such weights are stored as they come out (`Graph.folds`); the model itself is not
+    changed."""
     found = {} if repeated_names(model.graph) else dict(_folds(model))
     if not found:
         return Graph(model)
@@ -69,12 +70,11 @@ def _folds(model: ModelProto) -> Iterator[tuple[str, tuple[Fold, Array]]]:
             continue
         name = node.input[1]
         behind = list(_behind(name, makers))
-        if reads[name] > 1 or not any(n.op_type in OVER_ROWS for n in behind):
-            continue
-        own = Counter(one for n in behind for one in n.input)
-        sources = _sources(model, [one for one in own if own[one] == reads[one]])
-        if (found := _fold(model, name, sources)) is not None:
-            yield name, found
+        if any(n.op_type in OVER_ROWS for n in behind):
+            own = Counter(one for n in behind for one in n.input)
+            alone = [one for one in own if own[one] == reads[one] and reads[name] == 1]
+            yield name, _fold(model, name, _sources(model, alone))
+            computed.remove(name)
 
 
 def _computed(model: ModelProto) -> Iterator[str]:
@@ -115,28 +115,29 @@ def _sources(model: ModelProto, names: Sequence[str]) -> dict[str, Array]:
     return {name: numpy_helper.to_array(tensor) for name, tensor in found}
 
 
-def _fold(model: ModelProto, name: str, sources: Mapping[str, Array]) -> tuple[Fold, Array] | None:
-    """The values of a computed weight, and which zeros silence channels of it; None where none do."""
+def _fold(model: ModelProto, name: str, sources: Mapping[str, Array]) -> tuple[Fold, Array]:
+    """The values of a computed weight, and which zeros silence channels of it."""
+    whole = _runner(model, name)(None)
     for source, array in sources.items():
-        part = onnx.load_from_string(part_of(model, {source: (array.dtype, array.shape)}, [name]))
-        stored = [t for t in part.graph.initializer if t.name != source]
-        del part.graph.initializer[:]
-        part.graph.initializer.extend(stored)
-        run = _runner(part, source)
-        whole = run(array)
+        run = _runner(model, name, source, array)
         for given in range(array.ndim):
             for made in range(min(whole.ndim, 2)):
                 if array.shape[given] == whole.shape[made] > 1 and _silences(run, array, whole, given, made):
                     return Fold(source, given, made), whole
-    return None
+    return Fold("", -1, -1), whole
 
 
-def _runner(model: ModelProto, source: str) -> Run:
-    """A function that computes the only output of a model from its only input."""
+def _runner(model: ModelProto, name: str, source: str = "", array: Array | None = None) -> Run:
+    """A function that computes a tensor of a model, from other numbers than `array` in the stored tensor `source`."""
     from onnx.reference import ReferenceEvaluator  # takes long to load, and few models need it
 
-    evaluator = ReferenceEvaluator(model)
-    return lambda values: np.asarray(next(iter(evaluator.run(None, {source: values}))))
+    given = {} if array is None else {source: (array.dtype, array.shape)}
+    part = onnx.load_from_string(part_of(model, given, [name]))
+    stored = [t for t in part.graph.initializer if t.name != source]
+    del part.graph.initializer[:]
+    part.graph.initializer.extend(stored)
+    evaluator = ReferenceEvaluator(part)
+    return lambda values: np.asarray(next(iter(evaluator.run(None, {} if values is None else {source: values}))))
 
 
 def _silences(run: Run, array: Array, whole: Array, given: int, made: int) -> bool:

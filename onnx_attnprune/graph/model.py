@@ -58,7 +58,7 @@ class Signature:
 @dataclass(frozen=True, slots=True)
 class Fold:
     """Of a weight that the file computes: zeros along axis `source_axis` of the stored tensor `source` make zeros along
-    axis `axis` of the weight, and nothing else."""
+    axis `axis` of the weight, and nothing else. Where no zeros do, the source is "" and the axes are -1."""
 
     source: str
     source_axis: int

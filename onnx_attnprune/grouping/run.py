@@ -9,6 +9,7 @@ from onnx_attnprune.axes import Axis, Reason, Space
 from onnx_attnprune.errors import AxisError, ModelError
 from onnx_attnprune.graph import Constant, Graph, Node, Signature, TensorProto, infer_outputs, structural_fault
 from onnx_attnprune.grouping.alike import tie_alike
+from onnx_attnprune.grouping.computed import heed_folds
 from onnx_attnprune.grouping.findings import Findings
 from onnx_attnprune.grouping.inputs import UNSEEN, inputs_of
 from onnx_attnprune.grouping.model import Analysis, Slot
@@ -20,7 +21,6 @@ INTEGERS = {6, 7, 9, 12, 13}  # those that sizes come in; 8 and 16 bits hold qua
 MOVING = {"Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 PACKED = {21, 22, 23, 25, 26}  # types of 4 and 2 bits: channels share a byte
 ZEROLESS = 24  # float8e8m0, a power of two
-COMPUTED = "the file computes this weight, over channels that are not zero"
 GRAPH_OUTPUT, NO_RULE = "graph output", "no rule for"
 
 
@@ -206,27 +206,17 @@ class _Run:
             return
         if node.op in self.alike and not node.domain:
             tie_alike(self.space, effect.outputs)
-        self._hold_folded(node, effect)
+        effect = heed_folds(self.space, self.graph.folds, node, effect, self._operands(node))
         self.effects.append((node, effect))
         self._publish(node, effect.outputs)
         self._freeze(node, {*effect.inputs, *effect.picks})
 
-    def _hold_folded(self, node: Node, effect: Effect) -> None:
-        """Of a weight that the file computes only rows can be silenced: whatever else of it goes must be fed zeros."""
-        for place, name in enumerate(node.inputs):
-            fold, slot = self.graph.folds.get(name), self.slot_of.get((node.index, place))
-            if fold is None or slot is None:
-                continue
-            linear = effect.linear if effect.linear is not None and effect.linear.weight == place else None
-            for k, axis in enumerate(slot.axes or ()):
-                made = linear is not None and k == linear.out == fold.axis
-                fed = linear is not None and k == linear.into and self.known[node.inputs[linear.data]].silent
-                if not (made or fed):
-                    self.space.keep(axis, Reason(COMPUTED, node.name, node.op))
+    def _operands(self, node: Node) -> list[Tensor | None]:
+        return [self.slot_of.get((node.index, k)) or self.known.get(name) for k, name in enumerate(node.inputs)]
 
     def _publish(self, node: Node, outputs: Sequence[Tensor]) -> None:
         slots: tuple[int, ...] = ()
-        operands = [self.slot_of.get((node.index, k)) or self.known.get(name) for k, name in enumerate(node.inputs)]
+        operands = self._operands(node)
         read = [t for t in operands if t is not None]
         if read and all(t.slots for t in read) and not node.subgraphs:
             slots = tuple(dict.fromkeys(s for t in read for s in t.slots))

@@ -155,6 +155,7 @@ def plan_text(plan: Plan, analysis: Analysis, alive: Mapping[int, BoolArray]) ->
     uses = [
         {"tensor": u.tensor, "consumer": u.consumer, "input": u.place, "removed": _indices(u.removed)}
         for u in cuts.uses
+        if u.tensor not in analysis.graph.folds  # which the file does not hold, and no plan has to silence
     ]
     return to_json(plan, analysis, whole, uses)
 

@@ -74,9 +74,20 @@ def test_a_weight_is_stored_as_it_comes_out(body: str, reads: str, fold: Fold) -
     ("body", "reads"),
     [
         (WHOLE, "y = Conv (x, f)"),  # zeros in one channel change the norm of all
-        ("f = Mul (w, gain)", "y = Conv (x, f)"),  # every number of it is one of the file's
-        (STANDARDISED, "a = Conv (x, f) b = Conv (x, f) y = Add (a, b)"),
+        (STANDARDISED, "a = Conv (x, f) b = Conv (x, f) y = Add (a, b)"),  # the two may lose different channels
         (STANDARDISED, "a = Conv (x, f) b = Conv (x, w) c = Add (a, b) g = Reshape (gain, one) y = Mul (c, g)"),
+    ],
+)
+def test_a_weight_may_have_no_source_that_silences_it(body: str, reads: str) -> None:
+    graph = folded(net(body, reads, ", int64[4] one = {1, 5, 1, 1}"))
+    assert graph.folds == {"f": Fold("", -1, -1)}
+
+
+@pytest.mark.parametrize(
+    ("body", "reads"),
+    [
+        ("f = Mul (w, gain)", "y = Conv (x, f)"),  # every number of it is one of the file's
+        (STANDARDISED, "a = Conv (x, w) b = ReduceMean (f) y = Mul (a, b)"),  # no weight of a layer
     ],
 )
 def test_other_weights_stay_as_they_are(body: str, reads: str) -> None:
