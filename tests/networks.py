@@ -43,9 +43,22 @@ class Grower(Growing):
     # ---------------------------------------------------------------- layers
     def mixing(self, x: str, out: int, kernel: int = 1, group: int = 1) -> str:
         name = self.fresh("conv")
-        operands = [x, self.weight(f"{name}.weight", out, self.channels[x] // group, kernel, kernel)]
+        operands = [x, self.made_of(self.weight(f"{name}.weight", out, self.channels[x] // group, kernel, kernel))]
         operands += [self.weight(f"{name}.bias", out)] if self.draw(st.booleans()) else []
         return self.add("Conv", operands, out, group=group, pads=[kernel // 2] * 4)
+
+    def made_of(self, weight: str) -> str:
+        """The weight, or now and then what the network makes of it: less the mean of its rows, over their norm or over
+        that of all."""
+        kind = self.draw(st.sampled_from(["stored"] * 5 + ["centred", "unit", "whole"]))
+        if kind == "stored":
+            return weight
+        axes = [1, 2, 3] if kind != "whole" else [0, 1, 2, 3]
+        given = ([self.constant(self.fresh("axes"), axes)], {}) if self.opset >= 18 else ([], {"axes": axes})
+        over = self.op(
+            "ReduceMean" if kind == "centred" else "ReduceL2", [weight, *given[0]], self.fresh("over"), 1, **given[1]
+        )
+        return self.op("Sub" if kind == "centred" else "Div", [weight, over], self.fresh("computed"), 1)
 
     def convolution(self, x: str) -> str:
         group = self.divisor(self.channels[x])

@@ -21,7 +21,7 @@ from onnx_attnprune import surgery
 from onnx_attnprune.axes import leaves
 from onnx_attnprune.errors import ModelError
 from onnx_attnprune.evaluate.feeds import concrete_shapes, input_specs, random_feeds
-from onnx_attnprune.graph import Graph
+from onnx_attnprune.graph import folded
 from onnx_attnprune.grouping import UNSEEN, Analysis, alive_of, analyze
 from onnx_attnprune.runtime import Optimisation, Session
 
@@ -223,7 +223,7 @@ def analyzed(
     model: ModelProto, groups: Mapping[str, int] | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None
 ) -> Analysis:
     """The analysis; asserts that the groups are as stated (name -> size)."""
-    analysis = analyze(Graph(model), default_shapes(model) if shapes is None else shapes)
+    analysis = analyze(folded(model), default_shapes(model) if shapes is None else shapes)
     if groups is not None:
         assert {g.name: g.size for g in analysis.groups} == dict(groups), told(analysis)
     return analysis

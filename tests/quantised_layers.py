@@ -17,7 +17,7 @@ class QuantisedLayers(Growing):
 
     def quantised(self, x: str) -> str:
         """A linear layer of quantised numbers, then something that tells its channels apart."""
-        kinds = [self._qdq, self._qlinear, self._dynamic, self._dynamic_in_one, self._to_float]
+        kinds = [self._qdq, self._qlinear, self._dynamic, self._dynamic_in_one, self._to_float, self._dynamic_lstm]
         y = self.draw(st.sampled_from(kinds))(x, self.number(1, 6))
         return self.add("Tanh", [y])
 
@@ -90,3 +90,30 @@ class QuantisedLayers(Growing):
         if self.draw(st.booleans()):
             operands.append(self.weight(self.fresh("bias"), out))
         return self.add("MatMulIntegerToFloat", operands, out, domain="com.microsoft")
+
+    def _dynamic_lstm(self, x: str, out: int) -> str:
+        """An LSTM that quantises its input and its states by their range in the run."""
+        d, vector, name = self.number(1, 2), self.draw(st.booleans()), self.fresh("lstm")
+        shape, number = ((d, 4 * out) if vector else (d,)), self._rng.integers
+        # ONNX Runtime takes no zero points of columns but zeros.
+        dtype = np.int8 if vector else self.draw(st.sampled_from([np.int8, np.uint8]))
+        zero = 0 if dtype is np.int8 else MOST
+        weights = [
+            self.stored(f"{name}.{k}", zero + number(-MOST, MOST + 1, (d, rows, 4 * out)), dtype)
+            for k, rows in (("w", self.channels[x]), ("r", out))
+        ]
+        bias = self.weight(f"{name}.b", d, 8 * out) if self.draw(st.booleans()) else ""
+        scales = [
+            one
+            for k in ("w", "r")
+            for one in (
+                self.stored(f"{name}.{k}s", 2.0 ** number(-8, -5, shape)),
+                self.stored(f"{name}.{k}z", np.full(shape, zero), dtype),
+            )
+        ]
+        turned = self.add("Transpose", [x], perm=[1, 0, 2])
+        way = "bidirectional" if d == 2 else self.draw(st.sampled_from(["forward", "reverse"]))
+        operands = [turned, *weights, bias, "", "", "", "", *scales]
+        y = self.add("DynamicQuantizeLSTM", operands, d * out, domain="com.microsoft", direction=way, hidden_size=out)
+        rows = self.add("Transpose", [y], perm=[2, 0, 1, 3])
+        return self.add("Reshape", [rows, self.listed([0, 0, d * out])])

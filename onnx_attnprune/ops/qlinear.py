@@ -185,8 +185,12 @@ def qembed_layer_norm(n: View) -> Effect:
 def dynamic_quantize_lstm(n: View) -> Effect:
     """an LSTM of weights d i (4 h) and d h (4 h) as integers, whose input and state are quantised by their range"""
     range_is_free(n, 0)
-    # Weights less a zero point of their own: 0 silences them where that is 0, or where each column has a scale.
-    quiet = {k: zero_of(n, place + 1) == NOUGHT or is_silenced(n, place) for k, place in ((1, 8), (2, 10))}
+    # Weights less a zero point of their own: 0 silences them where that is 0, or where each column has a scale (and not
+    # each direction only).
+    quiet = {
+        k: zero_of(n, place + 1) == NOUGHT or (len(n.axes(place)) == 2 and is_silenced(n, place))
+        for k, place in ((1, 8), (2, 10))
+    }
     effect = recurrent(
         Recast(n, range(8), silent=quiet, turned={1: (0, 2, 1), 2: (0, 2, 1)}),
         gates=4, states=2, through=(1, 2), default=("Sigmoid", "Tanh", "Tanh"),

@@ -389,14 +389,16 @@ def test_dynamic_quantise_lstm(directions: int, vector: bool) -> None:
     assert_sizes(microsoft(text, values), 5, 7)
 
 
-def test_a_zero_point_of_a_recurrent_weight_keeps_the_units() -> None:
-    weights = "float[3, 7] p, uint8[1, 7, 20] w, uint8[1, 5, 20] r, float[1] ws, uint8[1] wz, float[1] rs, uint8[1] rz"
-    weights += ", float[5, 2] v"
-    op = "com.microsoft.DynamicQuantizeLSTM <hidden_size = 5> (h, w, r, , , , , , ws, wz, rs, rz)"
+@pytest.mark.parametrize("directions", [1, 2])
+def test_a_zero_point_of_a_recurrent_weight_keeps_the_units(directions: int) -> None:
+    d, way = directions, ', direction = "bidirectional"' if directions == 2 else ""
+    weights = f"float[3, 7] p, uint8[{d}, 7, 20] w, uint8[{d}, 5, 20] r, float[{d}] ws, uint8[{d}] wz, float[{d}] rs"
+    weights += f", uint8[{d}] rz, float[5, 2] v"
+    op = f"com.microsoft.DynamicQuantizeLSTM <hidden_size = 5{way}> (h, w, r, , , , , , ws, wz, rs, rz)"
     text = f"g ({ROWS}) => (float[A, B, C, D] y) <{weights}> {{ h = MatMul (x, p) t = {op} y = MatMul (t, v) }}"
     values = {
-        "w": integers(1, 7, 20, kind="uint8"),
-        "r": integers(1, 5, 20, kind="uint8"),
+        "w": integers(d, 7, 20, kind="uint8"),
+        "r": integers(d, 5, 20, kind="uint8"),
         "ws": 0.01,
         "rs": 0.01,
         "wz": 120,

@@ -18,4 +18,5 @@ MUTANTS = [
     ("matmul_integer_to_float", "scale=3, bias=6", "scale=3, bias=99"),
     ("dynamic_quantize_matmul", "range_is_free(n, 0)", "True"),
     ("dynamic_quantize_lstm", "range_is_free(n, 0)", "pass"),
+    ("dynamic_quantize_lstm", "len(n.axes(place)) == 2 and", ""),
 ]
