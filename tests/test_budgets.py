@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from click.testing import Result
 from onnx_attnprune.errors import PromiseError
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze
-from onnx_attnprune.pipeline.search import _chosen
-from onnx_attnprune.report import Trial
+from onnx_attnprune.pipeline.search import _chosen, _told
+from onnx_attnprune.report import Search, Trial
 from tests.oracle import parse
 from tests.small import cnn, files, labelled, run, saved
 
@@ -116,16 +118,16 @@ def test_the_largest_cut_that_loses_no_more(tmp_path: Path) -> None:
     found = report(run(path, tmp_path / "out.onnx", *given))
     search, accuracy = found["search"], found["accuracy"]
     taken = search["trials"][search["chosen"]]
-    assert (search["samples"], search["confirming"], search["measure"]) == (600, 600, "top-1")
+    assert (search["samples"], search["measure"]) == (1200, "top-1")
     assert 1 < len(search["trials"]) <= 7
-    assert taken["drop"] <= 0.1
-    assert taken["confirmed"] <= 0.1
-    assert accuracy["before"]["top1"] - accuracy["after"]["top1"] == pytest.approx(
-        (taken["drop"] + taken["confirmed"]) / 2, abs=0.002
-    )
-    held = [t["macs"] for t in search["trials"] if t["drop"] <= 0.1 and t["confirmed"] <= 0.1]
+    drop = accuracy["before"]["top1"] - accuracy["after"]["top1"]
+    assert taken["drop"] == pytest.approx(drop)
+    assert taken["drop"] < taken["most"] <= 0.1
+    assert taken["most"] - taken["drop"] == pytest.approx(taken["known"], abs=0.001)
+    held = [t["macs"] for t in search["trials"] if t["most"] <= 0.1]
     assert taken["macs"] == min(held) < 1
-    assert any("confirmed on 600 that the search did not see" in n for n in found["notes"])
+    points = f"{100 * taken['known']:.1f} points"
+    assert any(f"on 1,200 samples, which tell it to {points}: on others, in nine" in n for n in found["notes"])
 
 
 def test_likeness_where_there_are_no_labels(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_likeness_where_there_are_no_labels(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     flat = " ".join(done.stdout.split())
     assert "search: R2 against the original's outputs may drop by 0.3" in flat
-    assert "same 20 samples: the drop on others may be larger" in flat
+    assert re.search(r"on 20 samples, which tell it to \d+\.\d points: on others, in nine cases of ten, \+0\.\d+", flat)
     assert "least squares layer by layer on 48 samples of data.npz" in flat  # of the other 60, whole batches
 
 
@@ -144,18 +146,44 @@ def test_a_drop_that_can_not_be_kept_says_what_could(tmp_path: Path) -> None:
     given = ["--max-drop", 0, "--eval", data, "--recover", "none", "--criterion", "random", "--round-to", 4]
     done = run(path, tmp_path / "out.onnx", *given)
     assert done.exit_code == 5
-    assert "--max-drop 0 can't be kept: at " in done.stderr
-    assert "accuracy drops by 0." in done.stderr
+    told = re.search(
+        r"--max-drop 0 can't be kept: at .*, accuracy drops by (0\.\d+) on 300 samples, and .*", done.stderr
+    )
+    assert told is not None, done.stderr
+    drop, most, could = re.findall(r"0\.\d+", done.stderr[told.start(1) :])
+    assert float(drop) < float(most) <= float(could) < float(most) + 0.001
     assert files(tmp_path) == {"in.onnx", "data.npz"}
 
 
-def test_a_choice_has_to_be_confirmed() -> None:
-    trials = [Trial(0.5, 0.7, 0.03, 0.0), Trial(0.75, 0.9, 0.01, 0.01), Trial(0.6, 0.8, 0.01, 0.02)]
-    assert _chosen(trials, 0.02) == 2
-    assert _chosen(trials, 0.01) == 1
-    with pytest.raises(PromiseError, match=r"at 75\.0% of the MACs \(90\.0% of the channels\).* drops by 0\.0100"):
-        _chosen(trials, 0.005)
-    assert _chosen([Trial(0.5, 0.7, 0.93 - 0.91, None)], 0.02) == 0
+def searched(limit: float, *trials: Trial, vouched: float = 0.0) -> Search:
+    return Search(limit, "top-1", 500, vouched, trials, 0)
+
+
+def test_a_choice_has_to_hold_on_other_samples() -> None:
+    trials = Trial(0.5, 0.7, 0.02, 0.03), Trial(0.75, 0.9, 0.01, 0.01), Trial(0.6, 0.8, 0.01, 0.02)
+    assert _chosen(searched(0.02, *trials)) == 2
+    assert _chosen(searched(0.01, *trials)) == 1
+    with pytest.raises(
+        PromiseError, match=r"at 75\.0% of the MACs \(90\.0% of the channels\).* drops by 0\.0100"
+    ) as told:
+        _chosen(searched(0.005, *trials))
+    assert str(told.value).endswith("by at most 0.0100 on others: --max-drop 0.01 could be kept")
+    assert _chosen(searched(0.02, Trial(0.5, 0.7, 0.93 - 0.91))) == 0  # a metric of which no single sample tells
+    with pytest.raises(PromiseError, match="could be kept"):
+        _chosen(searched(0.02, Trial(0.5, 0.7, 0.03)))
+
+
+def test_of_few_samples_the_best_that_they_can_tell() -> None:
+    trials = Trial(0.5, 0.7, 0.0, 0.04, 0.04), Trial(0.7, 0.8, 0.0, 0.03, 0.03), Trial(0.9, 0.9, 0.02, 0.05, 0.03)
+    few = searched(0.01, *trials, vouched=0.03)
+    assert _chosen(few) == 1
+    assert "So few can't vouch for 0.01; some 129 samples could" in _told(replace(few, chosen=1))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_broken_choice_holds_nothing(bad: float) -> None:
+    with pytest.raises(PromiseError, match=f"drops by {bad:.4f}"):
+        _chosen(searched(0.9, Trial(0.5, 0.7, bad, bad)))
 
 
 def redundant(folder: Path) -> tuple[Path, Path]:

@@ -20,6 +20,8 @@ Outputs = Mapping[str, Array]
 
 AGREEMENT = "agreement with the original's largest output"
 LIKENESS = "R2 against the original's outputs"
+LOGS = "R2 against the logarithms of the original's probabilities"
+LEAST = 1e-7  # of a probability; smaller ones are rounding in float32
 KEPT = 0.97  # of the answers, or of a correlation: what a network that still is of use has in common with another
 MOST_CHOICES = 1_000_000  # integers past this are no choice among classes
 
@@ -27,10 +29,12 @@ MOST_CHOICES = 1_000_000  # integers past this are no choice among classes
 @dataclass(frozen=True)
 class Said:
     """What a network says of samples by one output: of each sample the place of the largest value on the last axis
-    (int64, [n] or [n, places]), or its values (float64, [n, ...]) where no choice can be read off them."""
+    (int64, [n] or [n, places]), or its values (float64, [n, ...]) where no choice can be read off them. logs: these are
+    the logarithms of probabilities, of which the small ones would not count otherwise."""
 
     output: str
     labels: Array
+    logs: bool = False
 
     @property
     def chooses(self) -> bool:
@@ -40,8 +44,8 @@ class Said:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How like a network is to another: 1 where it says the same. measure: AGREEMENT or LIKENESS. each: the share of
-    each sample in `main`, which is their mean (None: only all of them together tell it). enough: what `main` is at
+    """How like a network is to another: 1 where it says the same. measure: AGREEMENT, LIKENESS or LOGS. each: the share
+    of each sample in `main`, which is their mean (None: only all of them together tell it). enough: what `main` is at
     least of a network that still is of use."""
 
     measure: str
@@ -75,9 +79,10 @@ def said(outputs: Outputs, rows: int) -> list[Said]:
         if _chooses(array):
             found.append(Said(name, _choice(array)))
         elif is_float(array.dtype):
-            values = array.astype(np.float64)
+            logs = _probable(array)
+            values = _values(array, logs)
             if np.isfinite(values).all() and np.ptp(values, 0).any():
-                found.append(Said(name, values))
+                found.append(Said(name, values, logs))
     if not found:
         raise DataError(f"no output says of each sample something that could be compared; there is: {there(outputs)}")
     return found
@@ -98,9 +103,21 @@ def _alike(one: Said, array: Array | None) -> Likeness:
     if array is None or array.shape != one.labels.shape:
         each = np.zeros(count)
     else:
-        off = ((array.astype(np.float64) - one.labels) ** 2).reshape(count, -1).sum(1)
+        off = ((_values(array, one.logs) - one.labels) ** 2).reshape(count, -1).sum(1)
         each = 1 - count * off / ((one.labels - one.labels.mean(0)) ** 2).sum()
-    return Likeness(LIKENESS, float(each.mean()), each, KEPT**2)
+    return Likeness(LOGS if one.logs else LIKENESS, float(each.mean()), each, KEPT**2)
+
+
+def _probable(array: Array) -> bool:
+    """Whether the values on the last axis are probabilities that make one together."""
+    if array.shape[-1] < 2 or not (array >= 0).all():
+        return False
+    return bool(np.allclose(array.astype(np.float64).sum(-1), 1, atol=1e-3))
+
+
+def _values(array: Array, logs: bool) -> Array:
+    values = array.astype(np.float64)
+    return np.log(np.maximum(values, LEAST)) if logs else values
 
 
 def _choice(array: Array) -> Array:

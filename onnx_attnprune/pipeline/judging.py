@@ -24,9 +24,9 @@ from onnx_attnprune.evaluate.staging import loadable
 from onnx_attnprune.graph import Graph, ModelProto, as_float32, float_type, index_limits
 from onnx_attnprune.pipeline.replay import Replayed
 from onnx_attnprune.pipeline.request import Clock
-from onnx_attnprune.pipeline.search import TINY
 from onnx_attnprune.pipeline.source import Source
 from onnx_attnprune.pipeline.verify_request import VerifyRequest
+from onnx_attnprune.report import ROOM
 from onnx_attnprune.report.verification import Check
 from onnx_attnprune.runtime import Session
 
@@ -165,7 +165,7 @@ def _drop(limit: float, pair: _Pair, accuracy: Accuracy | None) -> Check:
         one, two = (all_outputs(s, pair.data, BATCH, pair.rows) for s in (pair.before, pair.after))
         same = likeness(said(one, pair.data.size), two)
         measure, drop = same.measure, 1 - same.main
-    kept = drop <= limit + TINY  # nan, where the outputs are broken, keeps no limit
+    kept = drop <= limit + ROOM  # nan, where the outputs are broken, keeps no limit
     told = f"{measure} drops by {drop:+.4f} (at most {limit:g})"
     return Check("largest drop", "passed" if kept else "failed", told)
 
@@ -179,4 +179,4 @@ def _agreement(limit: float, drift: Drift, pair: _Pair) -> Check:
         return Check(name, "failed", "the scores can't be compared")
     worst = min(shares, key=lambda output: shares[output])
     told = f"{worst}: the same top-1 in {shares[worst]:.2%} of {drift.samples:,} samples (at least {limit:.2%})"
-    return Check(name, "passed" if shares[worst] >= limit - TINY else "failed", told)
+    return Check(name, "passed" if shares[worst] >= limit - ROOM else "failed", told)

@@ -22,10 +22,38 @@ from onnx_attnprune.report.model import (
     Trial,
 )
 from onnx_attnprune.report.progress import Progress
+from onnx_attnprune.report.results import ROOM, keeps
 from onnx_attnprune.report.terminal import render
 
 __all__ = [
-    "REPORTS", "Change", "GroupRow", "HeldTrial", "Histogram", "Holding", "KeptRow", "Outputs", "Phone", "Progress",
-    "Repair", "Report", "Search", "Stage", "TimedTrial", "Timing", "Trial", "advice", "begin", "check_outputs",
-    "check_reports", "lost", "parameter_types", "render", "report_text", "to_json", "versions", "write_text",
+    "REPORTS",
+    "ROOM",
+    "Change",
+    "GroupRow",
+    "HeldTrial",
+    "Histogram",
+    "Holding",
+    "KeptRow",
+    "Outputs",
+    "Phone",
+    "Progress",
+    "Repair",
+    "Report",
+    "Search",
+    "Stage",
+    "TimedTrial",
+    "Timing",
+    "Trial",
+    "advice",
+    "begin",
+    "check_outputs",
+    "check_reports",
+    "keeps",
+    "lost",
+    "parameter_types",
+    "render",
+    "report_text",
+    "to_json",
+    "versions",
+    "write_text",
 ]  # fmt: skip  # one list

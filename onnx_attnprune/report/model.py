@@ -90,27 +90,29 @@ class Repair:
 class Trial:
     """One point of a search: shares of MACs and channels that were left, and the drop of accuracy after repair.
 
-    confirmed: the drop on samples that the search did not look at; None where there were too few to set some aside.
+    most: what the drop is at most on other samples, in nine cases of ten. known: how far it may be from the measured
+    one. Both None where that can't be told.
     """
 
     macs: float
     channels: float
     drop: float
-    confirmed: float | None
+    most: float | None = None
+    known: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
     """The search for the smallest model that loses no more than `limit`.
 
-    measure: what the drop is one of. samples, confirming: how many samples it was measured on in the search, and after
-    it (0: on none that the search had not seen). trials: in the order in which they were tried. chosen: the one taken.
+    measure: what the drop is one of. samples: how many samples it was measured on. vouched: the least drop that so many
+    can vouch for. trials: in the order in which they were tried. chosen: the one taken.
     """
 
     limit: float
     measure: str
     samples: int
-    confirming: int
+    vouched: float
     trials: tuple[Trial, ...]
     chosen: int
 

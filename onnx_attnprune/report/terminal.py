@@ -138,10 +138,10 @@ def fold(name: str, width: int) -> str:
 
 
 def _search(search: Search) -> Table:
-    confirmed = (f"on {search.confirming:,} more",) if search.confirming else ()
-    table = table_of("tried", "MACs left", "channels left", f"drop on {search.samples:,}", *confirmed, "")
+    others = ("on others at most",) if any(t.most is not None for t in search.trials) else ()
+    table = table_of("tried", "MACs left", "channels left", f"drop on {search.samples:,}", *others, "")
     for k, trial in enumerate(search.trials):
-        drops = [f"{trial.drop:+.4f}"] + ([f"{trial.confirmed:+.4f}"] if trial.confirmed is not None else [])
+        drops = [f"{trial.drop:+.4f}"] + ([f"{trial.most:+.4f}"] if trial.most is not None else [])
         table.add_row(f"{k + 1}", f"{trial.macs:.1%}", f"{trial.channels:.1%}", *drops, verdict(search, k))
     return table
 

@@ -143,3 +143,16 @@ def test_a_metric_needs_outputs_of_one_shape() -> None:
 
     with pytest.raises(DataError, match="different batches have different shapes"):
         assess(Growing(), data(LABELS), 4, metric=Metric("m", lambda *_: 0.0))
+
+
+def test_what_each_sample_is_worth() -> None:
+    rng = np.random.default_rng(2)
+    values, labels = rng.standard_normal((6, 3)), rng.standard_normal((6, 3))
+    for outputs, truth in ((SCORES, LABELS), (values, labels)):
+        found = assess(Fixed(y=outputs.astype(np.float32)), data(truth), 4)
+        assert found.each is not None
+        assert found.each.shape == (6,)
+        assert found.each.mean() == pytest.approx(found.figures.main)
+    places = np.array([[0, 1], [1, 1]] * 3)
+    scores = np.eye(3, dtype=np.float32)[np.array([[0, 1], [1, 0]] * 3)]
+    assert assess(Fixed(y=scores), data(places), 4).each.tolist() == [1.0, 0.5] * 3  # type: ignore[union-attr]  # it is there

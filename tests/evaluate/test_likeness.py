@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnx_attnprune.errors import DataError
-from onnx_attnprune.evaluate.likeness import AGREEMENT, LIKENESS, Array, likeness, said
+from onnx_attnprune.evaluate.likeness import AGREEMENT, LIKENESS, LOGS, Array, likeness, said
 
 RNG = np.random.default_rng(5)
 SURE = np.eye(7, dtype=np.float32)[RNG.integers(0, 7, 60)] * 6 + RNG.standard_normal((60, 7)).astype(np.float32)
@@ -55,6 +55,18 @@ def test_values(array: Array) -> None:
     assert likeness(reference, {"y": mean + 0.0 * spread}).main == pytest.approx(0, abs=1e-6)
     noisy = array + RNG.standard_normal(array.shape) * math.sqrt(0.02 * float((spread**2).mean()))
     assert likeness(reference, {"y": noisy}).off <= 1
+
+
+def test_probabilities_count_by_their_logarithms() -> None:
+    """A class that is always the same, with small probabilities for the other one."""
+    rare = np.exp(RNG.uniform(-9, -3, 60))
+    reference = said({"y": np.stack([1 - rare, rare], 1)}, 60)
+    assert [one.logs for one in reference] == [True]
+    level = np.exp(0.5 * np.log(rare) + 0.5 * np.log(rare).mean())
+    found = likeness(reference, {"y": np.stack([1 - level, level], 1)})
+    assert (found.measure, found.main) == (LOGS, pytest.approx(0.75, abs=0.01))
+    assert likeness(reference, {"y": np.stack([np.ones(60), np.zeros(60)], 1)}).main < 0
+    assert not said({"y": np.stack([1 - rare, 2 * rare], 1)}, 60)[0].logs
 
 
 def test_of_several_outputs_the_least_like_one() -> None:

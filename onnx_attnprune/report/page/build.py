@@ -17,7 +17,7 @@ from onnx_attnprune.report.results import results, stage_seconds, timed_verdict,
 from onnx_attnprune.report.usability import VERDICTS
 
 MOST_HISTOGRAMS = 60  # of the largest groups; the table has the cut of all
-MADE_OF_TRIALS = {"taken": "var(--good)", "": "var(--kept)", "too much": "var(--gone)", "not confirmed": "var(--gone)",
+MADE_OF_TRIALS = {"taken": "var(--good)", "": "var(--kept)", "too much": "var(--gone)", "not sure": "var(--gone)",
                   "too slow": "var(--gone)"}  # fmt: skip  # colours of what a search makes of a trial
 
 

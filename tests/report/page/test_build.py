@@ -32,8 +32,9 @@ from tests.report.test_terminal import REPORT, difference
 
 BINS = Histogram((0, 1, 4, 7), (3, 5, 1, 0), 0.375, 2)
 SEARCH = Search(
-    0.01, "top-1", 1000, 1000,
-    (Trial(0.5, 0.6, 0.03, 0.029), Trial(0.75, 0.8, 0.004, 0.012), Trial(0.8, 0.85, 0.002, 0.003)), 2,
+    0.01, "top-1", 1000, 0.001,
+    (Trial(0.5, 0.6, 0.03, 0.04, 0.01), Trial(0.75, 0.8, 0.004, 0.012, 0.008), Trial(0.8, 0.85, 0.002, 0.003, 0.001)),
+    2,
 )  # fmt: skip  # one line a topic
 TIMING = Timing(0.5, "cpu", (TimedTrial(0.6, 0.7, 0.55), TimedTrial(0.4, 0.5, 0.48, 0.47)), 1)
 HOLDING = Holding(
@@ -95,7 +96,7 @@ def test_it_has_every_part_and_no_fault() -> None:
         "before repair||20.00%|-73.45 points",
         "stem.conv|64|48|75%|0.375|5",
         "g0|10|5|50%|-|1",
-        "2|75.0%|80.0%|+0.0040|+0.0120|not confirmed",
+        "2|75.0%|80.0%|+0.0040|+0.0120|not sure",
         "3|80.0%|85.0%|+0.0020|+0.0030|taken",
         "0.3|70.0%|50.0%|0.871|0.800|too little",
         "0.18|82.0%|66.0%|0.992|0.960|holds",
