@@ -66,11 +66,11 @@ def _handed_on(n: View, place: int, name: str) -> Tensor:
     return Tensor(tuple(axes), end.dtype, None, n.tensor(place).silent and end.silent)
 
 
-def _stacked(n: View, name: str, at: int) -> Tensor:
+def _stacked(n: View, name: str, at: int, turns: Axis) -> Tensor:
     """What all turns hand out, on a new axis."""
     one = n.named(name)
     axes = list(one.axes or ())
-    axes.insert(at % (len(axes) + 1), n.space.var(97, n.reason("one entry a turn"), dynamic=True))
+    axes.insert(at % (len(axes) + 1), turns)
     return Tensor(tuple(axes), one.dtype, None, one.silent)
 
 
@@ -86,7 +86,8 @@ def loop(n: View) -> Effect:
     states = len(n.node.inputs) - 2
     names = [v.name for v in n.node.subgraphs[0].output][1:]
     carried = [_handed_on(n, 2 + k, name) for k, name in enumerate(names[:states])]
-    return Effect((*carried, *(_stacked(n, name, 0) for name in names[states:])))
+    turns = n.space.var(97, n.reason("one entry a turn"), dynamic=True)
+    return Effect((*carried, *(_stacked(n, name, 0, turns) for name in names[states:])))
 
 
 @entry("Scan")
@@ -109,4 +110,5 @@ def scan(n: View) -> Effect:
     names = [v.name for v in n.node.subgraphs[0].output]
     given = n.attr("scan_output_axes") or (0,) * (len(names) - states)
     carried = [_handed_on(n, k, name) for k, name in enumerate(names[:states])]
-    return Effect((*carried, *(_stacked(n, name, at) for name, at in zip(names[states:], given, strict=True))))
+    turns = n.axes(states)[(n.attr("scan_input_axes") or (0,))[0]]  # kept, and as long as every other sequence
+    return Effect((*carried, *(_stacked(n, name, at, turns) for name, at in zip(names[states:], given, strict=True))))

@@ -9,6 +9,8 @@ from onnx_attnprune.errors import AxisError
 from onnx_attnprune.ops.registry import Effect, View, rule
 from onnx_attnprune.ops.values import Term, Values, as_values, now
 
+UNSEEN = 97  # the stand-in for a size that nothing states
+
 
 @rule("Concat")
 def join(n: View) -> Effect:
@@ -64,7 +66,7 @@ def cut(n: View) -> Effect:
                 n.keep_operand(place, "the places of a slice")
         late_axis = n.reason("sliced")
         return Effect(
-            (n.out([n.space.var(97, late_axis, dynamic=True) if k in touched else a for k, a in enumerate(x)]),)
+            (n.out([n.space.var(UNSEEN, late_axis, dynamic=True) if k in touched else a for k, a in enumerate(x)]),)
         )
     out, first, last = list(x), [], []
     for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -94,6 +96,8 @@ def _range(n: View, axis: Axis, start: int, end: int, step: int, late: bool) -> 
     if n.space.is_kept(axis):
         if len(indices) == size and step == 1:
             return axis, None, None
+        if size == UNSEEN and n.space.is_dynamic(axis):
+            return n.space.var(UNSEEN, n.reason("sliced"), dynamic=True), None, None
         return n.positions(len(indices), (axis,) if late or n.space.is_dynamic(axis) else ()), None, None
     if step == 1:
         before, tail = n.space.split(axis, indices.start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import ModelProto
 
+from onnx_attnprune.grouping import UNSEEN
 from tests.oracle import analyzed, assert_exact, assert_kept, net, parse
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
@@ -109,6 +110,16 @@ def test_a_scan_over_rows() -> None:
       one = Gather <axis=1> (all, at) a = MatMul (one, u) c = MatMul (last, v) y = Add (a, c) }"""
     analysis = assert_exact(parse(text, 17), {"w0": 4, "w": 5})
     assert {m.slot.tensor for g in analysis.groups if g.name == "w" for m in g.members} == {"w", "start", "u", "v"}
+    assert [a.size for a in analysis.tensors["all"].axes or ()] == [3, 6, 5]
+
+
+def test_a_part_of_what_turns_hand_out_is_as_long_as_nobody_knows() -> None:
+    body = """t, all = Loop (three, yes, h) <body = l (int64 i, bool go, float[K, 5, 9, 7] a)
+      => (bool on, float[K, 5, 9, 7] next, float[K, 5, 9, 7] out) { on = Identity (go) next = Tanh (a) out = Relu (a) }>
+      later = Slice (all, one, three1)"""
+    model = net(body, "int64 three = {3}, bool yes = {1}, int64[1] one = {1}, int64[1] three1 = {3}")
+    analysis = analyzed(model)
+    assert analysis.tensors["later"].axes[0].size == UNSEEN  # type: ignore[index]  # it has some
 
 
 def test_what_is_scanned_over_is_kept() -> None:

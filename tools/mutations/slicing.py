@@ -1,6 +1,6 @@
 """Deliberate errors in the rules of joining and cutting axes."""
 
-TESTS = ["tests/ops/test_slicing.py", "tests/ops/test_pad.py"]
+TESTS = ["tests/ops/test_slicing.py", "tests/ops/test_pad.py", "tests/ops/test_control.py"]
 
 MUTANTS = [
     ("join", "n.tie(one, two)", "pass"),
@@ -8,6 +8,7 @@ MUTANTS = [
     ("join", "all(n.tensor(k)", "any(n.tensor(k)"),
     ("join", '"bias"', '"scale"'),
     ("split", "-(-x[at].size // count)", "max(x[at].size // count, 1)"),
+    ("_range", "size == UNSEEN and n.space.is_dynamic(axis)", "False"),
     ("split", 'outs, attrs={"split": tuple(parts)}', "outs"),
     ("split", "inputs={1: tuple(parts)}", "inputs={}"),
     ("split", 'drop=("num_outputs",)', "drop=()"),
