@@ -19,7 +19,6 @@ from onnx_attnprune.recovery.stored import takes_bias
 from onnx_attnprune.recovery.weights import Weights
 
 Pair = tuple[Posed, Posed | None]  # of rows that the fit sees, and of others
-ROUNDING = 1e-5  # of the length of a change, which says nothing of what it is worth
 LARGEST_GROWTH = 10.0  # times its norm in the unpruned model, that a weight may reach
 
 
@@ -44,7 +43,8 @@ def fitted(problems: Sequence[Pair], ridge: float, centred: bool = True) -> Fit:
 def _together(problems: Sequence[Pair], answers: Sequence[Answer], centred: bool) -> Fit:
     plain = np.concatenate([p.lack for p, _ in problems]) * centred
     return Fit(
-        np.stack([a.change for a in answers]), np.concatenate([a.shift for a in answers]), plain,
+        answers[0].change[None] if len(answers) == 1 else np.stack([a.change for a in answers]),
+        np.concatenate([a.shift for a in answers]), plain,
         sum(a.error for a in answers), sum(a.before for a in answers),
     )  # fmt: skip  # in the order of the fields
 
@@ -63,17 +63,24 @@ class Mender:
         """
         first = jobs[0].consumer
         centred = takes_bias(self._analysis, first)
+        # Weights of a hundred million numbers are not rare: as few copies of them as can be are held at once.
+        whole = jobs[0].read()
+        largest = LARGEST_GROWTH * float(np.linalg.norm(whole))
+        old = self._weights.cut(first, whole)
+        del whole
         by = np.ones(np.count_nonzero(first.outputs)) if scale is None else scale
         grouped = by.reshape(len(problems), 1, -1)
         found = fitted(problems, ridge, centred)
         helps = found.error < found.before  # by rows that were not looked at; below, some were
-        old = self._weights.cut(first, jobs[0].read())
-        new = self._weights.rounded(first, old + first.form.weight(found.change / grouped, old.shape))
-        change = first.form.matrix(new - old, len(problems)) * grouped
-        if np.linalg.norm(change - found.change) > ROUNDING * np.linalg.norm(found.change):
+        new = first.form.weight(found.change / grouped, old.shape)
+        new += old
+        if not self._weights.is_fine(first):
+            new = self._weights.rounded(first, new)
+            change = first.form.matrix(new - old, len(problems)) * grouped
             answers = [settle(*pair, one, centred) for pair, one in zip(problems, change, strict=True)]
             found = _together(problems, answers, centred)
-        sound = bool(np.isfinite(new).all()) and np.linalg.norm(new) < LARGEST_GROWTH * np.linalg.norm(jobs[0].read())
+        del old
+        sound = bool(np.isfinite(new).all()) and np.linalg.norm(new) < largest
         better = sound and helps and found.error < found.before
         if better:
             self._weights.replace(jobs, new)

@@ -14,6 +14,8 @@ from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.jobs import Job
 from onnx_attnprune.recovery.stored import Scales, scales_of, whole_scales
 
+FINE = (1, 11)  # as ONNX counts element types: float and double
+
 
 class Weights:
     """The weights of one pruned model, which is edited in place; those of the unpruned one are only read."""
@@ -30,6 +32,11 @@ class Weights:
         for k, axis in enumerate(self._operands.axes(consumer.node, consumer.linear.weight) or ()):
             whole = np.compress(self._analysis.space.mask(axis, self._alive), whole, axis=k)
         return whole
+
+    def is_fine(self, consumer: Consumer) -> bool:
+        """True where a weight is stored in at least single precision, so that rounding says nothing of its worth."""
+        fine = self._dtype(consumer) in FINE
+        return fine and self._scales(self._node(consumer), consumer) is None
 
     def rounded(self, consumer: Consumer, weight: Array) -> Array:
         """The numbers that stand in the file once a weight is stored in the way of the old one."""

@@ -13,7 +13,7 @@ COLUMNS, OUTPUTS = 4, 3
 def test_the_problem_is_that_of_all_rows() -> None:
     rng = np.random.default_rng(0)
     mixed = rng.standard_normal((COLUMNS + OUTPUTS, COLUMNS + OUTPUTS))
-    parts = [(rng.standard_normal((n, len(mixed))) @ mixed + 5 * n**0.1).astype(np.float32) for n in (5000, 30)]
+    parts = [(rng.standard_normal((n, len(mixed))) @ mixed + 5 * n**0.1).astype(np.float32) for n in (30, 5000)]
     gathered = Lacking(COLUMNS, OUTPUTS)
     for part in parts:
         gathered.add(part)
