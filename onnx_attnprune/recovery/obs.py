@@ -10,23 +10,20 @@ pruning: Optimal Brain Surgeon" (1993), there for single weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import Consumer
 from onnx_attnprune.recovery.energies import Seen, seen_of
+from onnx_attnprune.recovery.greedy import Part, greedy, part_of
 from onnx_attnprune.recovery.jobs import Views
 from onnx_attnprune.recovery.least_squares import AllMoments, gather
 from onnx_attnprune.recovery.readings import WIDEST, Reading, in_waves, readings_of, steadied
 from onnx_attnprune.recovery.rows import Array
 from onnx_attnprune.recovery.sampled import Errors, sampled
-
-ROUNDS = 256  # a group with more channels loses several in each round, those that score least
 
 
 @sampled("obs")
@@ -91,9 +88,11 @@ def _parts(reading: Reading, inverse: _Inverse) -> list[Part]:
         total += float(np.einsum("io,io->", w, covariance @ w))
         mine = owner[here] >= 0
         if mine.any():
-            precision = inverse.of(views, k, here)
-            refitted = w[here] + precision @ (covariance[np.ix_(here, ~here)] @ w[~here])
-            found.append((precision[np.ix_(mine, mine)], refitted[mine], owner[here][mine]))
+            precision, refitted = inverse.of(views, k, here), w[here]
+            if not here.all():
+                refitted = refitted + precision @ (covariance[np.ix_(here, ~here)] @ w[~here])
+            own = precision if mine.all() else precision[np.ix_(mine, mine)]
+            found.append((own, refitted[mine], owner[here][mine]))
     return [part_of(p, w / max(total, 1e-30) ** 0.5, owner) for p, w, owner in found]
 
 
@@ -102,84 +101,3 @@ def _plain(seen: Seen) -> Part:
     mine = seen.owner >= 0
     variance = np.maximum(seen.variance[mine], 1e-30)
     return part_of(np.diag(1 / variance), seen.weight[mine] / max(seen.total, 1e-30) ** 0.5, seen.owner[mine])
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The columns of one consumer's rows that belong to a group: as many of each of `channels`, next to each other.
-
-    precision [columns, columns]: of the inverse covariance. weight [columns, outputs]: scaled, so that an error of 1
-    is all that the consumer gives. Columns that stand in only to make channels equally wide weigh nothing.
-    """
-
-    channels: NDArray[np.int64]
-    precision: Array
-    weight: Array
-
-    @property
-    def width(self) -> int:
-        """Columns a channel."""
-        return len(self.weight) // max(len(self.channels), 1)
-
-    def costs(self) -> Array:
-        """The error that each channel alone would add, [channels]."""
-        count, width = len(self.channels), self.width
-        blocks = self.precision.reshape(count, width, count, width)[np.arange(count), :, np.arange(count)]
-        weight = self.weight.reshape(count, width, -1)
-        return np.asarray((np.linalg.solve(blocks, weight) * weight).sum((1, 2)))
-
-    def without(self, gone: NDArray[np.int64]) -> tuple[Part, float]:
-        """The part once some channels are gone and the others refitted; and the error that this adds."""
-        mine = np.isin(self.channels, gone)
-        if not mine.any():
-            return self, 0.0
-        out, left = np.repeat(mine, self.width), np.repeat(~mine, self.width)
-        across = self.precision[np.ix_(left, out)]
-        weight = self.weight[out]
-        solved = np.linalg.solve(self.precision[np.ix_(out, out)], np.hstack([weight, across.T]))
-        fit, spread = solved[:, : weight.shape[1]], solved[:, weight.shape[1] :]
-        rest = Part(
-            self.channels[~mine], self.precision[np.ix_(left, left)] - across @ spread, self.weight[left] - across @ fit
-        )
-        return rest, float((fit * weight).sum())
-
-
-def part_of(precision: Array, weight: Array, owner: NDArray[np.int64]) -> Part:
-    """The part of a group in one consumer; `owner` [columns]: the channel of each, all of them the group's."""
-    channels, counts = np.unique(owner, return_counts=True)
-    width = int(counts.max())
-    place = np.concatenate([np.arange(n) for n in counts])
-    columns = np.empty(len(owner), np.int64)
-    columns[np.argsort(owner, kind="stable")] = np.repeat(np.arange(len(channels)) * width, counts) + place
-    total = len(channels) * width
-    if total == len(owner):
-        order = np.argsort(columns)
-        return Part(channels, precision[np.ix_(order, order)], weight[order])
-    wide, heavy = np.eye(total), np.zeros((total, weight.shape[1]))
-    wide[np.ix_(columns, columns)] = precision
-    heavy[columns] = weight
-    return Part(channels, wide, heavy)
-
-
-def greedy(parts: Sequence[Part], size: int) -> tuple[NDArray[np.int64], Array]:
-    """The order in which the channels of the parts go, and the error that each adds when it does.
-
-    A group with more than ROUNDS channels loses several in each round; their error is shared out by what each would
-    have added alone. Channels that no part has are not in the order. size: of the group.
-    """
-    order: list[int] = []
-    added: list[float] = []
-    left = np.unique(np.concatenate([p.channels for p in parts])) if parts else np.empty(0, np.int64)
-    at_once = -(-len(left) // ROUNDS)
-    while len(left):
-        costs = np.zeros(size)
-        for part in parts:
-            costs[part.channels] += part.costs()
-        gone = left[np.argsort(costs[left], kind="stable")[:at_once]]
-        found = [part.without(gone) for part in parts]
-        parts = [part for part, _ in found if len(part.channels)]
-        error, alone = sum(e for _, e in found), np.maximum(costs[gone], 0)
-        order += gone.tolist()
-        added += (error * alone / alone.sum() if alone.sum() > 0 else np.full(len(gone), error / len(gone))).tolist()
-        left = left[~np.isin(left, gone)]
-    return np.array(order, np.int64), np.maximum(np.array(added), 0.0)

@@ -12,9 +12,9 @@ from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import Analysis, alive_of, analyze
 from onnx_attnprune.recovery import in_batches, obs, samples_of
 from onnx_attnprune.recovery.calibration import Calibration
+from onnx_attnprune.recovery.greedy import greedy, part_of
 from onnx_attnprune.recovery.least_squares import gather
 from onnx_attnprune.recovery.losses import curve_of
-from onnx_attnprune.recovery.obs import greedy, part_of
 from onnx_attnprune.recovery.readings import readings_of
 from tests.oracle import parse
 from tests.recovery.helpers import put, stored
@@ -59,7 +59,11 @@ def by_the_book(consumers: list[tuple[Array, Array, Array]], size: int) -> tuple
         [[0, 0, 0, 1, 2, 2, 3, 4, 4], [1, 1, 3]],  # channels of several widths, and a consumer that reads two of them
     ],
 )
-def test_the_order_and_the_error_are_those_of_trying_every_channel(owners: list[list[int]]) -> None:
+@pytest.mark.parametrize("pending", [1, 4, 256])
+def test_the_order_and_the_error_are_those_of_trying_every_channel(
+    owners: list[list[int]], pending: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnx_attnprune.recovery.greedy.PENDING", pending)
     rng = np.random.default_rng(4)
     consumers = [(covariance(len(o), rng), rng.standard_normal((len(o), 3)), np.array(o)) for o in owners]
     order, added = greedy([part_of(np.linalg.inv(s), w, o) for s, w, o in consumers], 5)
@@ -71,7 +75,7 @@ def test_the_order_and_the_error_are_those_of_trying_every_channel(owners: list[
 def test_rounds_of_several_channels_lose_what_their_sets_lose(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     sigma, w, owner = covariance(14, rng), rng.standard_normal((14, 2)), np.repeat(np.arange(7), 2)
-    monkeypatch.setattr(obs, "ROUNDS", 3)
+    monkeypatch.setattr("onnx_attnprune.recovery.greedy.ROUNDS", 3)
     order, added = greedy([part_of(np.linalg.inv(sigma), w, owner)], 7)
     assert sorted(order.tolist()) == list(range(7))
     for gone in (3, 6, 7):  # three at once
