@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,10 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     whole = _Bench.measure
 
-    def measure(bench: _Bench, group: int, order: tuple[int, ...]) -> GroupCurve:
-        seen.append(group)
-        return whole(bench, group, order)
+    def measure(bench: _Bench, orders: Mapping[int, Sequence[int]]) -> Iterator[GroupCurve]:
+        for found in whole(bench, orders):
+            seen.append(found.id)
+            yield found
 
     monkeypatch.setattr(_Bench, "measure", measure)
     return seen
@@ -134,10 +136,11 @@ def test_what_is_finished_is_kept_and_taken_up(
 
     spy = _Bench.measure
 
-    def failing(bench: _Bench, group: int, order: tuple[int, ...]) -> GroupCurve:
-        if group == 1:
-            raise ModelError("the power went")
-        return spy(bench, group, order)
+    def failing(bench: _Bench, orders: Mapping[int, Sequence[int]]) -> Iterator[GroupCurve]:
+        for found in spy(bench, orders):
+            if found.id == 1:
+                raise ModelError("the power went")
+            yield found
 
     with monkeypatch.context() as patch:
         patch.setattr(_Bench, "measure", failing)
@@ -178,7 +181,7 @@ def test_processes_share_the_cores(model: Path, monkeypatch: pytest.MonkeyPatch)
         asked.clear()
         bench = _bench_there(pickle.dumps(SensitivityRequest(model, jobs=jobs)))
         group = bench.budgets.analysis.groups[0]
-        bench.measure(group.id, range(group.size))
+        assert [g.id for g in bench.measure({group.id: range(group.size)})] == [group.id]
         assert set(asked) == {threads}
 
 

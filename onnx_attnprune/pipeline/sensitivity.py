@@ -24,7 +24,7 @@ from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.source import one_sample, read
 from onnx_attnprune.pipeline.workers import finished as as_they_finish
 from onnx_attnprune.planning import Settings, choose, refuse_groupless
-from onnx_attnprune.recovery import Calibration, Probe, curve_for, recover, widest_cut
+from onnx_attnprune.recovery import Calibration, Probe, curves_for, recover, widest_cut
 from onnx_attnprune.report import check_outputs, write_text
 from onnx_attnprune.report.sensitivity import GroupCurve, Sensitivity, Suggestion, chart, finished, read_finished
 
@@ -101,11 +101,11 @@ class _Bench:
     fitting: Calibration
     probe: Probe
 
-    def measure(self, group: int, order: Sequence[int]) -> GroupCurve:
-        """One group, whose channels go in this order."""
-        own = self.budgets.analysis.groups[group]
-        curve = curve_for(self.budgets.analysis, own, np.array(order, np.int64), self.fitting, self.probe)
-        return finished(own, order, curve)
+    def measure(self, orders: Mapping[int, Sequence[int]]) -> Iterator[GroupCurve]:
+        """Some groups, by id the order in which their channels go."""
+        given = {k: np.array(order, np.int64) for k, order in orders.items()}
+        for group, curve in curves_for(self.budgets.analysis, given, self.fitting, self.probe):
+            yield finished(group, orders[group.id], curve)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class _Task:
 
 
 def _work(task: _Task) -> GroupCurve:
-    return _bench_there(task.request).measure(task.group, task.order)
+    return next(_bench_there(task.request).measure({task.group: task.order}))
 
 
 @lru_cache(maxsize=1)
@@ -188,7 +188,7 @@ def _measured(request: SensitivityRequest, bench: _Bench, found: Sensitivity, te
     tell(f"group {len(done) + 1} of {found.total}")
     alone = request.jobs == 1 and request.scheduler is None
     ready = (
-        (bench.measure(t.group, t.order) for t in tasks)
+        bench.measure({t.group: t.order for t in tasks})
         if alone
         else as_they_finish(_work, tasks, request.jobs, request.scheduler)
     )

@@ -6,7 +6,7 @@ the channels go from the whole group, the consumers are refitted, and what is le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.least_squares import gather
 from onnx_attnprune.recovery.losses import LEAST, POWERS, Order, Probe, curve_of
-from onnx_attnprune.recovery.readings import WIDEST, readings_of
+from onnx_attnprune.recovery.readings import WIDEST, in_waves, readings_of
 from onnx_attnprune.recovery.rows import Array
 
 SHARES = (0.1, 0.25, 0.5, 0.75)  # of a group's channels whose removal is measured at the outputs
@@ -35,21 +35,25 @@ class Curve:
     measured: tuple[tuple[int, float], ...]
 
 
-def curve_for(
-    analysis: Analysis, group: Group, order: Order, calibration: Calibration, probe: Probe,
+def curves_for(
+    analysis: Analysis, orders: Mapping[int, Order], calibration: Calibration, probe: Probe,
     shares: Sequence[float] = SHARES,
-) -> Curve:  # fmt: skip  # two lines
-    """Measure one group, whose channels go in this order.
+) -> Iterator[tuple[Group, Curve]]:  # fmt: skip  # two lines
+    """Measure groups, by id the order in which their channels go; the samples run once for as many groups as the
+    moments of what their consumers read fit into memory.
 
     Consumers with more than WIDEST columns are not refitted, and are left out of the error at the consumers. Raises
     ModelError where the network does not run on the samples.
     """
-    readings = readings_of(analysis, [group], {}, WIDEST)[group.id]
-    moments = gather(analysis.graph.model, (r.views for r in readings), calibration)
-    consumers = curve_of(order, readings, moments)
-    measured = tuple(dict(probe.errors(group, order, shares, moments)).items())
-    outputs = through(consumers, measured)
-    return Curve(tuple(consumers.tolist()), tuple(outputs.tolist()), measured)
+    for wave in in_waves(analysis, [g for g in analysis.groups if g.id in orders], {}, WIDEST):
+        readings = readings_of(analysis, wave, {}, WIDEST)
+        moments = gather(analysis.graph.model, (r.views for g in wave for r in readings[g.id]), calibration)
+        for group in wave:
+            order = orders[group.id]
+            consumers = curve_of(order, readings[group.id], moments)
+            measured = tuple(dict(probe.errors(group, order, shares, moments)).items())
+            outputs = through(consumers, measured)
+            yield group, Curve(tuple(consumers.tolist()), tuple(outputs.tolist()), measured)
 
 
 def through(curve: Array, points: Sequence[tuple[int, float]]) -> Array:

@@ -10,6 +10,7 @@ mean "leave it", so that few or foreign samples do no harm.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from zlib import crc32
 
 import numpy as np
 
@@ -133,14 +134,15 @@ def gather(model: ModelProto, sources: Iterable[Views], calibration: Calibration
     names = sorted({v.data for views in wanted for v in views})
     model, runs = runnable(model, calibration.runs)
     session = Session(with_outputs(model, names), threads=calibration.threads)
-    rng = np.random.default_rng(seed)
+    # What is drawn of a source does not depend on what else is looked at in the same run.
+    draws = {views: np.random.default_rng([seed, crc32(min(v.data for v in views).encode())]) for views in wanted}
     sums = {views: _gatherings(next(iter(views))) for views in wanted}
     for k, feeds in enumerate(runs):
         found = session.run(feeds, names)
         for views in wanted:
             for view in sorted(views, key=lambda v: v.data):
                 count = rows_wanted(view.columns, len(runs) * len(views))
-                for pair, rows in zip(sums[views], rows_of(view, found[view.data], count, rng), strict=True):
+                for pair, rows in zip(sums[views], rows_of(view, found[view.data], count, draws[views]), strict=True):
                     pair[is_unseen(k)].add(rows)
     return {v: [(a.moments(), b.moments()) for a, b in pairs] for v, pairs in sums.items()}
 

@@ -9,7 +9,7 @@ from onnx_attnprune import surgery
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import alive_of, analyze
 from onnx_attnprune.recovery import curves, in_batches, recover
-from onnx_attnprune.recovery.curves import curve_for, through, widest_cut
+from onnx_attnprune.recovery.curves import curves_for, through, widest_cut
 from onnx_attnprune.recovery.losses import Probe
 from tests.recovery.helpers import run
 from tests.small import cnn
@@ -49,8 +49,12 @@ def test_errors_are_those_of_cut_and_repaired_networks(widest: int, monkeypatch:
     x = np.random.default_rng(1).standard_normal((64, 3, 12, 10)).astype(np.float32)
     calibration = in_batches({"x": x}, 8, "noise")
     group = analysis.groups[0]
-    order = np.random.default_rng(2).permutation(group.size)
-    found = curve_for(analysis, group, order, calibration, Probe(analysis, calibration, 64))
+    orders = {g.id: np.random.default_rng(2).permutation(g.size) for g in analysis.groups}
+    order, probe = orders[group.id], Probe(analysis, calibration, 64)
+    every, alone = (dict(curves_for(analysis, o, calibration, probe)) for o in (orders, {group.id: order}))
+    assert list(every) == list(analysis.groups)
+    found = every[group]
+    assert alone == {group: found}  # whatever else is measured in the same run
     assert [gone for gone, _ in found.measured] == [2, 5, 10, 15]
     assert len(found.outputs) == len(found.consumers) == group.size + 1
     for gone, error in found.measured:
