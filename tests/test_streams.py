@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from onnx import ModelProto
 
@@ -9,7 +12,9 @@ from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze, residual_streams
 from tests.golden import nets
 from tests.oracle import net, parse
+from tests.small import run
 
+MODELS = Path(__file__).parents[1] / "models"
 MICROSOFT = ', "com.microsoft" : 1'
 
 
@@ -130,3 +135,12 @@ def test_what_comes_out_of_a_branch_comes_from_what_is_made_there() -> None:
                         else_branch = two () => (float[N, 5] q) {{ q = {other} }}>
           j = Add (h, i) y = MatMul (j, d) }}"""
         assert streams(parse(text)) == expected, one
+
+
+def test_blocks_of_a_trained_network_in_odd_counts(tmp_path: Path) -> None:
+    """The repair looks at a sum and at what is summed, where ONNX Runtime's blocked convolutions fail to load that."""
+    with np.load(MODELS / "fashion_mnist_calibration.npz") as found:
+        np.savez(tmp_path / "seen.npz", **{name: found[name][:64] for name in found.files})
+    given = ["--ratio", 0.2, "--streams", "keep", "--round-to", 1, "--scope", "layer"]
+    done = run(MODELS / "fashion_resnet.onnx", tmp_path / "out.onnx", *given, "--calibrate", tmp_path / "seen.npz")
+    assert done.exit_code == 0, done.output

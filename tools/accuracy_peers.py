@@ -100,8 +100,8 @@ def torch_pruning(given: Given, part: str, ratio: float) -> Cells:
     """Torch-Pruning by each importance; where there is batch norm, also with its statistics taken anew on samples."""
     norms = any(isinstance(m, nn.BatchNorm2d) for m in given.model.modules())
     for name, importance in IMPORTANCE.items():
-        if name == "BN-scale" and not norms:
-            continue
+        if name == "BN-scale" and (not norms or isinstance(given.model, Vit)):
+            continue  # no layer inside of a transformer's blocks has a batch norm
         model = copy.deepcopy(given.model)
         heads = {m.qkv: m.heads for m in model.modules() if hasattr(m, "qkv")}
         pruner = tp.pruner.BasePruner(
@@ -109,8 +109,6 @@ def torch_pruning(given: Given, part: str, ratio: float) -> Cells:
             num_heads=heads, prune_head_dims=True, prune_num_heads=False,
         )  # fmt: skip  # two lines
         pruner.step()
-        for _m in heads:
-            pass
         restore_heads(model, pruner)
         yield given.cell(part, ratio, "Torch-Pruning", name, "none", given.top1(model))
         if norms:

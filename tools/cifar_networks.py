@@ -48,15 +48,16 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads, self.size = heads, width // heads
+        self.scale = self.size**-0.5  # stays where a pruner makes heads smaller
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens, width = x.shape[1], x.shape[2]
+        tokens = x.shape[1]
         parts = self.qkv(x).reshape(-1, tokens, 3, self.heads, self.size).permute(2, 0, 3, 1, 4)
-        query, key, value = parts[0], parts[1], parts[2]
-        weight = (query @ key.transpose(-2, -1) * self.size**-0.5).softmax(-1)
-        return self.project((weight @ value).transpose(1, 2).reshape(-1, tokens, width))
+        query, key, value = parts.unbind(0)  # Torch-Pruning 1.6 follows an unbind, and fails at indices or chunks
+        weight = (query @ key.transpose(-2, -1) * self.scale).softmax(-1)
+        return self.project((weight @ value).transpose(1, 2).reshape(-1, tokens, self.heads * self.size))
 
 
 class Block(nn.Module):

@@ -92,8 +92,9 @@ _DECORATORS = (
         "--max-drop",
         type=Number(),
         metavar="D",
-        help="Instead of a ratio: find the smallest model whose top-1 on --eval falls by at most D (0.01: a point); "
-        "with --calibrate alone, whose largest output agrees with the original's but for D.",
+        help="Instead of a ratio: find the smallest model whose top-1 on --eval falls by at most D (0.01: a point), on "
+        "other samples too in nine cases of ten; with --calibrate alone, whose choices (or values, by R2) differ from "
+        "the original's by no more.",
     ),
     click.option(
         "--criterion",

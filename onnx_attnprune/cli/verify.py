@@ -61,7 +61,7 @@ Exit codes (onnx-attnprune --help lists the others):
     type=Number(),
     metavar="D",
     help="Fail where top-1 on --eval (R2 for values, the first figure of --metric) falls by more than D (0.01: a "
-    "point); with --calibrate alone, where the largest output changes on more than this share.",
+    "point); with --calibrate alone, where the choices (or values, by R2) differ from the original's by more.",
 )
 @click.option(
     "--min-agreement",
