@@ -61,7 +61,7 @@ def test_the_pruned_network_quantises(tmp_path: Path, quantise: Callable[[Path, 
     small = tmp_path / "small.onnx"
     quantise(pruned, small)
     exact, rough = answers(pruned), answers(small)
-    assert np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
+    assert np.abs(rough - exact).max() < 0.1 * np.abs(exact).max()  # 8-bit steps make up some 0.05; a wrong scale, all
     assert small.stat().st_size < pruned.stat().st_size
 
 
