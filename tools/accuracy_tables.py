@@ -8,7 +8,22 @@ from pathlib import Path
 from accuracy_cells import PARTS, Cell, default_criterion
 
 OWN = "onnx-attnprune"
-COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf", "#ff7f0e")
+CALLED = {"sequential": "layer by layer, made-up samples", "sequential+samples": "layer by layer+samples"}
+COLOURS = (
+    "#d62728",
+    "#1f77b4",
+    "#2ca02c",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#7f7f7f",
+    "#bcbd22",
+    "#17becf",
+    "#ff7f0e",
+    "#000000",
+    "#aec7e8",
+    "#98df8a",
+)
 
 
 def main_table(cells: Sequence[Cell]) -> str:
@@ -38,7 +53,7 @@ def _network(cells: Sequence[Cell], network: str, part: str) -> Iterator[str]:
     for method in dict.fromkeys((c.who, c.criterion, c.repair) for c in mine):
         found = {c.ratio: c.top1 for c in mine if (c.who, c.criterion, c.repair) == method}
         texts = [_cell(found.get(r), best[r]) for r in ratios]
-        yield f"| {method[0]}, {method[1]} | {method[2]} | " + " | ".join(texts) + " |"
+        yield f"| {method[0]}, {method[1]} | {CALLED.get(method[2], method[2])} | " + " | ".join(texts) + " |"
 
 
 def _cell(value: float | None, best: float) -> str:
@@ -48,13 +63,15 @@ def _cell(value: float | None, best: float) -> str:
 
 
 def criteria_table(cells: Sequence[Cell]) -> str:
-    """Criteria by repair: one row a criterion, one column a network, part, ratio and repair."""
+    """Criteria by repair: a row a network, part, ratio and repair, a column a criterion ("": no row is full)."""
     mine = [c for c in cells if c.who == OWN]
     criteria = list(dict.fromkeys(c.criterion for c in mine))
     places: dict[tuple[str, str, float, str], dict[str, float]] = {}
     for c in mine:
         places.setdefault((c.network, c.part, c.ratio, c.repair), {})[c.criterion] = c.top1
     full = {place: row for place, row in places.items() if len(row) == len(criteria) > 1}
+    if not full:
+        return ""
     lines = ["\n| network | part | ratio | repair | " + " | ".join(criteria) + " |"]
     lines.append("| --- | --- | ---: | --- |" + " ---: |" * len(criteria))
     for (network, part, ratio, repair), row in sorted(full.items()):
@@ -78,6 +95,9 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         for chart, part in zip(across, PARTS, strict=True):
             chart.set_title(f"{name}, {'inside blocks' if part == 'inner' else 'whole network'}", fontsize=9)
             chart.grid(alpha=0.3)
+            if not any(c.network == name and c.part == part and _drawn(c) for c in cells):
+                chart.set_axis_off()  # a plain network has no streams: one chart
+                chart.set_title("")
             for k, method in enumerate(methods):
                 points = sorted(
                     (c.ratio, c.top1)
@@ -106,7 +126,7 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
 
 
 def _method(cell: Cell) -> str:
-    return ", ".join(filter(None, (cell.who, cell.criterion, cell.repair)))
+    return ", ".join(filter(None, (cell.who, cell.criterion, CALLED.get(cell.repair, cell.repair))))
 
 
 def _drawn(cell: Cell) -> bool:
