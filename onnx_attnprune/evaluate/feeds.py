@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_attnprune.errors import ModelError, SettingsError
-from onnx_attnprune.graph import named_size
+from onnx_attnprune.graph import SAMPLE_RATE, is_sample_rate, named_size
 
 if TYPE_CHECKING:
     import onnx
@@ -19,8 +19,6 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 _FIRST = 2  # of a free first dimension: more than 1, so that a mistake between samples shows
-_FREE = 16  # of any other free dimension
-_IMAGE = (_FIRST, 3, 224, 224)
 _VIDEO = (_FIRST, 3, 16, 112, 112)
 _LARGEST_INTEGER = 100  # of random integers: token ids have to exist in the smallest of vocabularies
 
@@ -36,6 +34,25 @@ class InputSpec:
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """Sizes for free dimensions: height and width of images, the length of a list of numbers or ids (rank 2), and
+    whatever else is free."""
+
+    image: int = 224
+    length: int = 16
+    other: int = 16
+
+
+USUAL = Usual()
+# What networks that don't run at those take: states of one sample, frames and seconds of sound, images of other sizes.
+OTHERS = (
+    *(Usual(length=length, other=other) for length in (16, 512, 16000) for other in (1, 16, 512)),
+    Usual(length=3000, other=3000),
+    *(Usual(image=size) for size in (32, 64, 256, 299, 320, 384, 512, 640)),
+)
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
@@ -75,11 +92,14 @@ def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     return named_size(dim.dim_param)
 
 
-def concrete_shapes(specs: Sequence[InputSpec], overrides: Mapping[str, Shape]) -> dict[str, Shape]:
+def concrete_shapes(
+    specs: Sequence[InputSpec], overrides: Mapping[str, Shape], usual: Usual = USUAL
+) -> dict[str, Shape]:
     """One shape per input: the overrides, and for every other free size a usual one.
 
     Equal names of free sizes get equal values, those of the overrides first. A free first size becomes 2, an image
-    224 by 224 with 3 channels, a video 16 such frames of 112 by 112, and any other free size 16.
+    224 by 224 with 3 channels, a video 16 such frames of 112 by 112, and any other free size 16 (if `usual` says
+    nothing else).
 
     Raises SettingsError for an override of no input, of another rank, against a fixed or an equally named size or
     below 1, and for an input of unknown rank without an override.
@@ -94,7 +114,7 @@ def concrete_shapes(specs: Sequence[InputSpec], overrides: Mapping[str, Shape]) 
         shapes[name] = tuple(shape)
     for spec in specs:
         if spec.name not in shapes:
-            shapes[spec.name] = _default_shape(spec, bound)
+            shapes[spec.name] = _default_shape(spec, bound, usual)
     return {spec.name: shapes[spec.name] for spec in specs}
 
 
@@ -128,6 +148,19 @@ def single_shapes(specs: Sequence[InputSpec], asked: Mapping[str, Shape]) -> dic
     return with_batch(specs, concrete_shapes(specs, asked), free_batches(specs, asked), 1)
 
 
+def other_shapes(specs: Sequence[InputSpec], asked: Mapping[str, Shape]) -> Iterator[dict[str, Shape]]:
+    """Shapes of a single sample with other sizes for free dimensions than the usual ones, each once, simpler first.
+
+    Raises SettingsError as `concrete_shapes` does.
+    """
+    free, seen = free_batches(specs, asked), [single_shapes(specs, asked)]
+    for usual in OTHERS:
+        shapes = with_batch(specs, concrete_shapes(specs, asked, usual), free, 1)
+        if shapes not in seen:
+            seen.append(shapes)
+            yield shapes
+
+
 def shapes_text(shapes: Mapping[str, Shape]) -> str:
     """Shapes for people: "1x3x224x224", with names where there are several."""
     if len(shapes) == 1:
@@ -151,14 +184,13 @@ def _check_override(spec: InputSpec, shape: Shape, bound: dict[str, int]) -> Non
             raise SettingsError(f"{told}: {stated} is {bound[stated]} and {size} at once")
 
 
-def _default_shape(spec: InputSpec, bound: dict[str, int]) -> Shape:
+def _default_shape(spec: InputSpec, bound: dict[str, int], usual: Usual) -> Shape:
     if spec.shape is None:
         raise SettingsError(
             f"the model does not state the shape of input {spec.name}: give it one (--shape {spec.name}=1x3x64x64)"
         )
-    usual = _usual_sizes(spec.shape)
     sizes = []
-    for stated, size in zip(spec.shape, usual, strict=True):
+    for stated, size in zip(spec.shape, _usual_sizes(spec.shape, usual), strict=True):
         if isinstance(stated, str):
             sizes.append(bound.setdefault(stated, size))
         else:
@@ -166,11 +198,13 @@ def _default_shape(spec: InputSpec, bound: dict[str, int]) -> Shape:
     return tuple(sizes)
 
 
-def _usual_sizes(stated: tuple[int | str | None, ...]) -> Shape:
+def _usual_sizes(stated: tuple[int | str | None, ...], usual: Usual) -> Shape:
     rank = len(stated)
-    usual = {4: _IMAGE, 5: _VIDEO}.get(rank, (_FIRST, *[_FREE] * (rank - 1))[:rank])
+    image = (_FIRST, 3, usual.image, usual.image)
+    rest = usual.length if rank == 2 else usual.other
+    sizes = {4: image, 5: _VIDEO}.get(rank, (_FIRST, *[rest] * (rank - 1))[:rank])
     channels_last = rank in (4, 5) and stated[-1] in (1, 3, 4) and not isinstance(stated[1], int)
-    return (usual[0], *usual[2:], usual[1]) if channels_last else usual
+    return (sizes[0], *sizes[2:], sizes[1]) if channels_last else sizes
 
 
 def _text(shape: Sequence[int | str | None]) -> str:
@@ -183,8 +217,9 @@ def random_feeds(
     """An array of the input's type and of `shapes[name]` for each input; equal seeds give equal arrays.
 
     Floats are standard normal, integers 0 to 100 (what the type holds of it), booleans true; an integer input with
-    "mask" in its name is all ones, and one in `limits` stays below what is given there (the rows of the table that it
-    reads). Raises ModelError for strings and other types that have no sensible random value.
+    "mask" in its name is all ones, one that is named after a sample rate is 16,000, and one in `limits` stays below
+    what is given there (the rows of the table that it reads). Raises ModelError for strings and other types that have
+    no sensible random value.
     """
     rng = np.random.default_rng(seed)
     tops = {name: limit - 1 for name, limit in (limits or {}).items()}
@@ -199,6 +234,8 @@ def _random(spec: InputSpec, shape: Shape, rng: np.random.Generator, highest: in
     if np.issubdtype(spec.dtype, np.integer):
         if "mask" in spec.name.lower():
             return np.ones(shape, dtype=spec.dtype)
+        if is_sample_rate(spec.name) and np.iinfo(spec.dtype).max >= SAMPLE_RATE:
+            return np.full(shape, SAMPLE_RATE, spec.dtype)
         top = min(highest, _LARGEST_INTEGER, int(np.iinfo(spec.dtype).max))
         return np.asarray(rng.integers(0, top, size=shape, endpoint=True)).astype(spec.dtype)
     kind = "strings" if spec.dtype == np.object_ else spec.dtype.name

@@ -57,12 +57,13 @@ from onnx_attnprune.graph.model import (
     named_size,
     names_read,
 )
-from onnx_attnprune.graph.naming import FreshNames, bodies_of, nodes_of
+from onnx_attnprune.graph.naming import SAMPLE_RATE, FreshNames, bodies_of, is_sample_rate, nodes_of
 from onnx_attnprune.graph.reading import external_files, in_order, inline_functions, parse_model, read_model, sha256
 from onnx_attnprune.graph.writing import check_writable, pieces, serialized, write_bytes, write_model
 
 __all__ = [
     "BEHIND",
+    "SAMPLE_RATE",
     "Altered",
     "Constant",
     "Fold",
@@ -101,6 +102,7 @@ __all__ = [
     "integers_tensor",
     "interface_change",
     "is_quantised",
+    "is_sample_rate",
     "live_at",
     "logits_of",
     "named_size",

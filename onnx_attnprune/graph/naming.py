@@ -7,6 +7,13 @@ from collections.abc import Iterable, Iterator
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto
 
+SAMPLE_RATE = 16_000  # of sound, a second, as speech networks have it; with another one the pitch is another
+
+
+def is_sample_rate(name: str) -> bool:
+    """True for an input that is named after a sample rate."""
+    return name.lower() in ("sr", "sample_rate", "sampling_rate", "samplerate")
+
 
 def graphs_of(a: AttributeProto) -> list[onnx.GraphProto]:
     """The bodies that an attribute holds, which for most is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.samples import unlabelled
 from onnx_attnprune.pipeline.search import search
+from onnx_attnprune.pipeline.sizes import sizes_that_run
 from onnx_attnprune.pipeline.source import Shapes, Source, one_sample, read
 from onnx_attnprune.pipeline.ties import Made, steady
 from onnx_attnprune.pipeline.timing import fit_latency, hold_latency
@@ -155,24 +157,41 @@ def _written(request: Request, output: Path, clock: Clock, outputs: Outputs) -> 
 
 
 def _cut(request: Request, source: Source, clock: Clock, folder: Path) -> Made:
-    """The checked cut, with the shapes that the model takes."""
+    """The checked cut, with shapes that the model takes."""
 
-    def made_at(shapes: Shapes) -> Made:
+    def made_at(source: Source) -> Made:
         def make(asked: Request) -> Made:
-            work, chosen = _chosen(asked, source, shapes, clock, folder)
+            work, chosen = _chosen(asked, source, source.shapes, clock, folder)
             return Made(chosen, work, *cut(chosen, work, clock, folder))
 
         return steady(request, make, clock)
 
+    single = replace(source, shapes=one_sample(source))
     try:
-        return made_at(source.shapes)
+        return made_at(source)
     except PromiseError:
         raise
-    except (FeedError, NothingToPruneError):
-        if one_sample(source) == source.shapes:
+    except NothingToPruneError:
+        if single.shapes == source.shapes:
             raise
-        # Some models state a free batch, but hold shapes that were computed for a single sample.
-        return made_at(one_sample(source))
+        return made_at(single)
+    except FeedError:
+        return _cut_elsewhere(source, single, made_at, clock, folder)
+
+
+def _cut_elsewhere(
+    source: Source, single: Source, made_at: Callable[[Source], Made], clock: Clock, folder: Path
+) -> Made:
+    """The cut of a model that does not run at the usual sizes: some state a free batch, but hold shapes that were
+    computed for a single sample; others take other sizes."""
+    try:
+        if single.shapes != source.shapes:
+            return made_at(single)
+    except FeedError:
+        pass  # which is raised again where no other sizes will do either
+    with clock.stage("sizes"):
+        found = sizes_that_run(source, folder)
+    return made_at(single if found is None else replace(source, shapes=found))
 
 
 def _chosen(request: Request, source: Source, shapes: Shapes, clock: Clock, folder: Path) -> tuple[Work, Source]:

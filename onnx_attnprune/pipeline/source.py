@@ -19,12 +19,14 @@ Shapes = dict[str, Shape]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What was read. `free`: the inputs whose batch is free, and for us to choose."""
+    """What was read. `asked`: the shapes that the user, the plan or the data say; `free`: the inputs whose batch is
+    free, and for us to choose."""
 
     model: ModelProto
     digest: str
     bytes: int
     specs: tuple[InputSpec, ...]
+    asked: Shapes
     shapes: Shapes
     free: tuple[str, ...]
     data: Dataset | None
@@ -53,9 +55,10 @@ def read(request: Request, clock: Clock) -> Source:
         if stored:
             check_outputs([*outputs, *([] if request.output is None else [_beside(request.output)])], stored)
         size = sum(p.stat().st_size for p in (request.model, *stored))
-        shapes = _shapes(specs, request, data or calibration, plan)
+        asked = _asked(specs, request, data or calibration, plan)
+        shapes = concrete_shapes(specs, asked)
     free = free_batches(specs, request.shapes)
-    return Source(model, digest, size, specs, shapes, free, data, calibration, plan, metric)
+    return Source(model, digest, size, specs, asked, shapes, free, data, calibration, plan, metric)
 
 
 def _beside(output: Path) -> Path:
@@ -63,16 +66,16 @@ def _beside(output: Path) -> Path:
     return output.with_name(f"{output.name}.data")
 
 
-def _shapes(specs: tuple[InputSpec, ...], request: Request, data: Dataset | None, plan: PlanFile | None) -> Shapes:
-    """Sizes for the free dimensions: as asked for, else those of the plan, of the data, else usual ones."""
+def _asked(specs: tuple[InputSpec, ...], request: Request, data: Dataset | None, plan: PlanFile | None) -> Shapes:
+    """Sizes for the free dimensions: as asked for, else those of the plan, else of the data."""
     asked = dict(request.shapes)
     if plan is not None and plan.shapes and not asked:
-        return concrete_shapes(specs, plan.shapes)
+        return dict(plan.shapes)
     for spec in specs:
         if data is not None and spec.name not in asked:
             batch = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else 2
             asked[spec.name] = data.shape(spec.name, batch)
-    return concrete_shapes(specs, asked)
+    return asked
 
 
 def one_sample(source: Source) -> Shapes:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_attnprune.graph import ModelProto, as_float32, float_type
-from onnx_attnprune.recovery.sounds import RATE, is_rate, sounds
+from onnx_attnprune.graph import SAMPLE_RATE, ModelProto, as_float32, float_type, is_sample_rate
+from onnx_attnprune.recovery.sounds import sounds
 
 Array = NDArray[Any]
 UNSEEN = 4  # of so many runs the last is not fitted on, but says whether a fit helps
@@ -119,8 +119,8 @@ def _run(inputs: Inputs, pixels: Range, rng: np.random.Generator) -> dict[str, A
             feeds[name] = np.zeros(shape, dtype)
         elif name in inputs.waves:
             continue
-        elif is_rate(name) and math.prod(shape) == 1:
-            feeds[name] = np.full(shape, RATE, dtype)
+        elif is_sample_rate(name) and math.prod(shape) == 1:
+            feeds[name] = np.full(shape, SAMPLE_RATE, dtype)
         elif np.issubdtype(dtype, np.floating) or "float" in dtype.name:
             feeds[name] = _floats(shape, pixels, rng).astype(dtype)
         elif dtype == np.bool_ or "mask" in name.lower():

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_attnprune.graph import Node
+from onnx_attnprune.graph import SAMPLE_RATE, Node
 from onnx_attnprune.grouping import Analysis
 
 Wave = NDArray[np.float64]
-RATE = 16_000  # samples a second, as speech networks have it; with another one the pitch is another
 SHORTEST = 256  # samples of one row, from which on a row may be a waveform
 # What may lie between a waveform and the convolution that first looks at it.
 PASSING = {
@@ -48,7 +47,7 @@ def sounds(shape: tuple[int, ...], rng: np.random.Generator) -> Wave:
     parts: list[Wave] = []
     length = 0
     while length < total:
-        pause = np.zeros(int(RATE * rng.uniform(0.1, 0.8)))
+        pause = np.zeros(int(SAMPLE_RATE * rng.uniform(0.1, 0.8)))
         parts += [pause, *(_syllable(rng) for _ in range(rng.integers(2, 9)))]
         length = sum(map(len, parts))
     start = rng.integers(0, length - total + 1)
@@ -59,9 +58,9 @@ def sounds(shape: tuple[int, ...], rng: np.random.Generator) -> Wave:
 
 def _syllable(rng: np.random.Generator) -> Wave:
     """Perhaps a hiss, then a gliding tone whose overtones are louder about three formants."""
-    time = np.arange(int(RATE * rng.uniform(0.1, 0.35))) / RATE
+    time = np.arange(int(SAMPLE_RATE * rng.uniform(0.1, 0.35))) / SAMPLE_RATE
     pitch = rng.uniform(80, 260) * (1 + rng.uniform(-0.3, 0.3) * time / time[-1])
-    phase = 2 * np.pi * np.cumsum(pitch) / RATE
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
     formants = rng.uniform((250, 800, 2000), (850, 2300, 3200))
     tone = np.zeros_like(time)
     for k in range(1, int(4000 / pitch.mean())):
@@ -72,10 +71,5 @@ def _syllable(rng: np.random.Generator) -> Wave:
     voiced /= np.abs(voiced).max() + 1e-9
     if rng.random() < 0.5:
         return np.asarray(voiced)
-    hiss = np.diff(rng.standard_normal(int(RATE * rng.uniform(0.03, 0.1)) + 1))
+    hiss = np.diff(rng.standard_normal(int(SAMPLE_RATE * rng.uniform(0.03, 0.1)) + 1))
     return np.concatenate([0.1 * hiss * np.hanning(len(hiss)), voiced])
-
-
-def is_rate(name: str) -> bool:
-    """True for an input that is named after a sample rate."""
-    return name.lower() in ("sr", "sample_rate", "sampling_rate", "samplerate")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_attnprune.graph import Graph
+from onnx_attnprune.graph import SAMPLE_RATE, Graph
 from onnx_attnprune.grouping import analyze
 from onnx_attnprune.recovery import Inputs, handed_on, procedural, states_of, waveforms_of
 from onnx_attnprune.recovery.calibration import UNIT
-from onnx_attnprune.recovery.sounds import RATE, sounds
+from onnx_attnprune.recovery.sounds import sounds
 from tests.oracle import parse
 from tests.recovery.helpers import run
 
@@ -40,8 +40,8 @@ def test_sound_is_told_from_rows_of_features() -> None:
 
 
 def test_made_up_sound_has_pauses_and_tones() -> None:
-    wave = sounds((40, RATE), np.random.default_rng(0))
-    assert wave.shape == (40, RATE)
+    wave = sounds((40, SAMPLE_RATE), np.random.default_rng(0))
+    assert wave.shape == (40, SAMPLE_RATE)
     assert np.abs(wave).max() <= 1
     loudness = np.abs(wave.reshape(-1, 320)).mean(1)
     assert 0.15 < (loudness > 0.03).mean() < 0.85  # speech and silence
@@ -59,7 +59,7 @@ def test_runs_go_on_from_the_state_before() -> None:
     inputs = Inputs(shapes, dtypes, {}, 1, waveforms_of(analysis), frozenset(states))
     found = handed_on(model, procedural(inputs, 5, UNIT), states)
     assert "sound like speech" in found.source
-    assert [int(feeds["sr"]) for feeds in found.runs] == [RATE] * 5
+    assert [int(feeds["sr"]) for feeds in found.runs] == [SAMPLE_RATE] * 5
     assert not found.runs[0]["state"].any()
     for one, two in zip(found.runs[:-1], found.runs[1:], strict=True):
         np.testing.assert_allclose(two["state"], run(model, dict(one))["stateN"], rtol=1e-5)
