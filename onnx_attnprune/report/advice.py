@@ -112,7 +112,7 @@ def _gentler(report: Report) -> str:
 def _repair(report: Report) -> str:
     """What would make more of the repair, ending in a comma and a space."""
     method = "" if report.repair is None else report.repair.method
-    if method == "none":
+    if method == "none" and report.settings.get("recover") == "none":
         return "repair it with --recover, "
     if MADE_UP in method:
         return "give some 256 samples of your own with --calibrate, which choose channels and repair far better, "

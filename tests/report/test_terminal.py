@@ -189,7 +189,9 @@ def test_warnings_say_what_to_do() -> None:
     assert advice(fast)[0].startswith("the latencies varied by more than half")
     fallen = replace(REPORT, accuracy=replace(REPORT.accuracy, after=classification(0.2345)))
     assert advice(fallen) == (f"top-1 fell by 70.0 points: lower --ratio, {FIND}",)
-    bare = replace(fallen, repair=Repair("none", 16, 0))
+    undone = replace(fallen, repair=Repair("none", 16, 0))  # which was tried, and brought nothing
+    assert advice(undone) == (f"top-1 fell by 70.0 points: lower --ratio, {FIND}",)
+    bare = replace(undone, settings={**undone.settings, "recover": "none"})
     assert advice(bare) == (f"top-1 fell by 70.0 points: lower --ratio, repair it with --recover, {FIND}",)
     made_up = replace(fallen, repair=Repair("least squares on 256 procedural samples", 16, 16))
     assert "lower --ratio, give some 256 samples of your own with --calibrate" in advice(made_up)[0]
