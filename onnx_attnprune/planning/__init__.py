@@ -62,4 +62,4 @@ __all__ = [
     "time_terms",
     "to_json",
     "weight_terms",
-]  # fmt: skip  # a list of names
+]

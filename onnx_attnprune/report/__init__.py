@@ -56,4 +56,4 @@ __all__ = [
     "to_json",
     "versions",
     "write_text",
-]  # fmt: skip  # one list
+]
