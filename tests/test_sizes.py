@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from ml_dtypes import bfloat16
 from onnx import numpy_helper, parser, save
 
 from onnx_attnprune.cli import main
@@ -41,6 +42,21 @@ def test_longer_sound_is_tried(tmp_path: Path) -> None:
     assert report["macs"]["after"] < report["macs"]["before"]
 
 
+def test_of_a_network_in_bfloat16_too(tmp_path: Path) -> None:
+    model = parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 22]> g (bfloat16[n, length] x) => (bfloat16[n, frames, 5] y) {
+            frames = Reshape(x, sizes) one = MatMul(frames, w) two = Relu(one) y = MatMul(two, v) }"""
+    )
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.standard_normal((64, 24)).astype(bfloat16), "v": rng.standard_normal((24, 5)).astype(bfloat16)}
+    arrays["sizes"] = np.array([0, -1, 64])
+    model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in arrays.items())
+    save(model, tmp_path / "in.onnx")
+    done = CliRunner().invoke(main, [str(tmp_path / "in.onnx"), str(tmp_path / "out.onnx"), "--latency-seconds", "0"])
+    assert done.exit_code == 0, done.output
+    assert "1x512" in done.output
+
+
 def test_sizes_that_are_asked_for_are_not_replaced(tmp_path: Path) -> None:
     path = saved(tmp_path / "in.onnx", 64)
     done = CliRunner().invoke(main, [str(path), str(tmp_path / "out.onnx"), "--shape", "sound=1x100"])
@@ -62,6 +78,14 @@ def test_each_shape_is_offered_once_and_fixed_sizes_stay() -> None:
     found = [shapes["image"] for shapes in other_shapes(specs, {})]
     assert found == [(1, 3, size, size) for size in (32, 64, 256, 299, 320, 384, 512, 640)]
     assert not list(other_shapes(specs, {"image": (2, 3, 50, 70)}))
+
+
+def test_there_are_never_as_many_ids_as_samples_of_sound() -> None:
+    """Attention over them would take gigabytes, and the machine down."""
+    specs = [InputSpec(name, np.dtype(t), ("n", None)) for name, t in (("ids", "int64"), ("sound", "float32"))]
+    found = list(other_shapes(specs, {}))
+    assert max(shapes["sound"][1] for shapes in found) == 16_000
+    assert max(shapes["ids"][1] for shapes in found) == 512
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("int64", 16_000), ("int16", 16_000)])

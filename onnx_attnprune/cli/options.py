@@ -53,7 +53,8 @@ SHAPE = click.option(
     type=Sizes(),
     multiple=True,
     metavar="NAME=AxBxC",
-    help="Sizes for an input with free dimensions; repeatable.",
+    help="Sizes for an input with free dimensions; repeatable.  [default: usual ones, and others where the "
+    "model does not run at those]",
 )
 DEBUG = click.option("--debug", is_flag=True, help="Show where an error comes from (a Python traceback).")
 _DECORATORS = (

@@ -47,6 +47,7 @@ class Usual:
 
 
 USUAL = Usual()
+MOST_IDS = 512  # in one list: attention over as many as there are numbers in a second of sound takes gigabytes
 # What networks that don't run at those take: states of one sample, frames and seconds of sound, images of other sizes.
 OTHERS = (
     *(Usual(length=length, other=other) for length in (16, 512, 16000) for other in (1, 16, 512)),
@@ -190,7 +191,7 @@ def _default_shape(spec: InputSpec, bound: dict[str, int], usual: Usual) -> Shap
             f"the model does not state the shape of input {spec.name}: give it one (--shape {spec.name}=1x3x64x64)"
         )
     sizes = []
-    for stated, size in zip(spec.shape, _usual_sizes(spec.shape, usual), strict=True):
+    for stated, size in zip(spec.shape, _usual_sizes(spec, spec.shape, usual), strict=True):
         if isinstance(stated, str):
             sizes.append(bound.setdefault(stated, size))
         else:
@@ -198,10 +199,11 @@ def _default_shape(spec: InputSpec, bound: dict[str, int], usual: Usual) -> Shap
     return tuple(sizes)
 
 
-def _usual_sizes(stated: tuple[int | str | None, ...], usual: Usual) -> Shape:
+def _usual_sizes(spec: InputSpec, stated: tuple[int | str | None, ...], usual: Usual) -> Shape:
     rank = len(stated)
     image = (_FIRST, 3, usual.image, usual.image)
-    rest = usual.length if rank == 2 else usual.other
+    length = usual.length if is_float(spec.dtype) else min(usual.length, MOST_IDS)
+    rest = length if rank == 2 else usual.other
     sizes = {4: image, 5: _VIDEO}.get(rank, (_FIRST, *[rest] * (rank - 1))[:rank])
     channels_last = rank in (4, 5) and stated[-1] in (1, 3, 4) and not isinstance(stated[1], int)
     return (sizes[0], *sizes[2:], sizes[1]) if channels_last else sizes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,11 @@ from onnx_attnprune.evaluate.likeness import Likeness, likeness, said
 from onnx_attnprune.evaluate.loading import told
 from onnx_attnprune.evaluate.measure import BATCH
 from onnx_attnprune.evaluate.metrics import Assessment, all_outputs, assess
-from onnx_attnprune.evaluate.staging import loadable
-from onnx_attnprune.graph import ModelProto, as_float32, float_type
+from onnx_attnprune.evaluate.staging import is_coarse, session_of
+from onnx_attnprune.graph import ModelProto
 from onnx_attnprune.pipeline.request import Request
 from onnx_attnprune.pipeline.samples import SAMPLES
 from onnx_attnprune.pipeline.source import Source
-from onnx_attnprune.runtime import Session
 
 Array = NDArray[Any]
 
@@ -63,14 +63,9 @@ def apart(request: Request, source: Source) -> tuple[Source, Dataset]:
 
 def dropping(request: Request, source: Source, samples: Dataset, folder: Path) -> Dropping:
     """How models are measured: against labels, or against what the unpruned model says."""
-    coarse = float_type(source.model) == "bfloat16"  # which ONNX Runtime has no kernels for on the CPU
-    if coarse:
-        samples = samples.in_float32()
+    samples = samples.in_float32() if is_coarse(source.model) else samples
     rows = fixed_batch(source.specs, samples)
-
-    def session(model: ModelProto) -> Session:
-        with loadable(as_float32(model) if coarse else model, folder) as given:
-            return Session(given, provider=request.provider, threads=request.threads)
+    session = partial(session_of, folder=folder, provider=request.provider, threads=request.threads)
 
     if source.data is None:
         reference = said(all_outputs(session(source.model), samples, BATCH, rows), samples.size)

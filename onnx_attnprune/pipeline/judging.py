@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from onnx_attnprune.evaluate.likeness import likeness, said
 from onnx_attnprune.evaluate.measure import BATCH, Accuracy
 from onnx_attnprune.evaluate.metrics import all_outputs, assess, scores_of
 from onnx_attnprune.evaluate.selfcheck import in_float32_too
-from onnx_attnprune.evaluate.staging import loadable
-from onnx_attnprune.graph import Graph, ModelProto, as_float32, float_type, index_limits
+from onnx_attnprune.evaluate.staging import is_coarse, session_of
+from onnx_attnprune.graph import Graph, ModelProto, float_type, index_limits
 from onnx_attnprune.pipeline.replay import Replayed
 from onnx_attnprune.pipeline.request import Clock
 from onnx_attnprune.pipeline.source import Source
@@ -70,17 +71,14 @@ def judge(
     Raises ModelError where the original does not run, DataError where the labels do not fit its outputs. A pruned
     model that does not run is a failed check.
     """
-    coarse = float_type(source.model) == "bfloat16"  # which ONNX Runtime has no kernels for on the CPU
+    coarse = is_coarse(source.model)
     data = source.data or source.calibration
     notes: tuple[str, ...] = (f"{data.name}: {data.about}",) if data is not None and data.about else ()
     if coarse:
         data = None if data is None else data.in_float32()
         notes += ("run as float32: ONNX Runtime has no bfloat16 kernels here",)
 
-    def session(model: ModelProto) -> Session:
-        with loadable(as_float32(model) if coarse else model, folder) as given:
-            return Session(given, provider=request.provider, threads=request.threads)
-
+    session = partial(session_of, folder=folder, provider=request.provider, threads=request.threads)
     with clock.stage("run"):
         before, rows = session(source.model), fixed_batch(source.specs, data)
         feeds = _feeds(source, data, rows, coarse)

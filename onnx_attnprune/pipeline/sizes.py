@@ -6,10 +6,10 @@ from pathlib import Path
 
 from onnx_attnprune.errors import ModelError
 from onnx_attnprune.evaluate.feeds import other_shapes, random_feeds
-from onnx_attnprune.evaluate.staging import loadable
-from onnx_attnprune.graph import Graph, as_float32, float_type, index_limits
+from onnx_attnprune.evaluate.selfcheck import in_float32_too
+from onnx_attnprune.evaluate.staging import is_coarse, session_of
+from onnx_attnprune.graph import Graph, index_limits
 from onnx_attnprune.pipeline.source import Shapes, Source
-from onnx_attnprune.runtime import Session
 
 
 def sizes_that_run(source: Source, folder: Path) -> Shapes | None:
@@ -17,14 +17,13 @@ def sizes_that_run(source: Source, folder: Path) -> Shapes | None:
 
     Raises ModelError where ONNX Runtime can't load the model.
     """
-    model = as_float32(source.model) if float_type(source.model) == "bfloat16" else source.model
-    limits = index_limits(Graph(model))
-    with loadable(model, folder) as given:
-        session = Session(given)
-        for shapes in other_shapes(source.specs, source.asked):
-            try:
-                session.run(random_feeds(source.specs, shapes, 0, limits))
-            except ModelError:  # the answer that is looked for: not at these sizes
-                continue
-            return shapes
+    limits, coarse = index_limits(Graph(source.model)), is_coarse(source.model)
+    session = session_of(source.model, folder)
+    for shapes in other_shapes(source.specs, source.asked):
+        feeds = random_feeds(source.specs, shapes, 0, limits)
+        try:
+            session.run({name: in_float32_too(array) for name, array in feeds.items()} if coarse else feeds)
+        except ModelError:  # the answer that is looked for: not at these sizes
+            continue
+        return shapes
     return None

@@ -15,15 +15,14 @@ from onnx_attnprune.evaluate.data import Dataset, fixed_batch
 from onnx_attnprune.evaluate.likeness import KEPT, Likeness, likeness, said
 from onnx_attnprune.evaluate.measure import BATCH
 from onnx_attnprune.evaluate.metrics import Assessment, assess
-from onnx_attnprune.evaluate.staging import loadable
-from onnx_attnprune.graph import ModelProto, as_float32, float_type
+from onnx_attnprune.evaluate.staging import is_coarse, session_of
+from onnx_attnprune.graph import ModelProto
 from onnx_attnprune.pipeline.budgets import Budgets
 from onnx_attnprune.pipeline.request import Request
 from onnx_attnprune.pipeline.samples import BATCH as ROWS
 from onnx_attnprune.pipeline.samples import SAMPLES
 from onnx_attnprune.pipeline.source import Source
 from onnx_attnprune.recovery import Calibration, in_batches, outputs_of
-from onnx_attnprune.runtime import Session
 
 MOST = 512  # samples that are looked at
 
@@ -63,15 +62,13 @@ def judge_of(request: Request, source: Source, budgets: Budgets, folder: Path) -
 
 
 def _by_labels(request: Request, source: Source, data: Dataset, folder: Path) -> Judge | None:
-    coarse = float_type(source.model) == "bfloat16"  # which ONNX Runtime has no kernels for on the CPU
     part = data.part(slice(None, MOST))
-    part = part.in_float32() if coarse else part
+    part = part.in_float32() if is_coarse(source.model) else part
     rows = fixed_batch(source.specs, part)
 
     def found(model: ModelProto) -> Assessment:
-        with loadable(as_float32(model) if coarse else model, folder) as given:
-            session = Session(given, provider=request.provider, threads=request.threads)
-            return assess(session, part, BATCH, rows, source.metric)
+        session = session_of(model, folder, provider=request.provider, threads=request.threads)
+        return assess(session, part, BATCH, rows, source.metric)
 
     first = found(source.model)
     before = first.figures.main
