@@ -81,6 +81,11 @@ def test_on_made_up_samples_it_is_foretold(path: Path) -> None:
     assert "give some 256 samples of your own with --calibrate" in warning
 
 
+def test_what_is_foretold_hardly_rests_on_what_was_asked_for(path: Path) -> None:
+    less, more = (found(path, "--ratio", ratio)[0]["foretold"] for ratio in (0.4, 0.8))
+    assert abs(more - less) < 0.07
+
+
 def test_where_a_try_takes_too_long(path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holding, "LONG", 0.0)
     told, (warning,) = found(path, "--ratio", 0.8, "--calibrate", data)
@@ -98,7 +103,7 @@ def test_where_nothing_less_can_be_cut(path: Path, data: Path) -> None:
     assert "and nothing less can be cut" in warning
 
 
-@pytest.mark.parametrize("given", [("--recover", "none"), ("--threshold", 0.4)])
+@pytest.mark.parametrize("given", [("--recover", "none"), ("--recover", "mean", "--ratio", 0.6), ("--threshold", 0.4)])
 def test_what_asks_for_no_amount_or_repair_is_left_alone(path: Path, given: tuple[object, ...]) -> None:
     assert found(path, *given)[0] is None
 

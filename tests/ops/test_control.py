@@ -6,7 +6,7 @@ import onnx
 from onnx import ModelProto
 
 from onnx_attnprune.grouping import UNSEEN
-from tests.oracle import analyzed, assert_exact, assert_kept, net, parse
+from tests.oracle import analyzed, assert_exact, assert_kept, cut, net, parse
 
 FREE, HELD = {"w0": 4, "w": 5}, {"w0": 4}
 CHOOSE = "m = ReduceMax <keepdims=0> (x) c = Greater (m, zero)"
@@ -97,7 +97,11 @@ def test_a_scan_states_its_shapes_anew() -> None:
     loop = next(n for n in model.graph.node if n.op_type == "Loop").attribute[0].g
     for value in (loop.input[2], loop.output[1]):
         value.type.tensor_type.ClearField("shape")
-    assert_exact(model, {"a": 5, "s": 7})
+    analysis = assert_exact(model, {"a": 5, "s": 7})
+    pruned = cut(analysis, a=[0, 3], s=[1, 4, 5])
+    row = next(a.g for n in pruned.graph.node for a in n.attribute if n.op_type == "Scan" and a.name == "body")
+    stated = {v.name: v.type.tensor_type.shape.dim[1].dim_value for v in (*row.input, *row.output)}
+    assert stated == {"state": 4, "one": 3, "new": 4, "out": 4}
 
 
 def test_a_scan_over_rows() -> None:

@@ -1,0 +1,15 @@
+"""Deliberate errors in the search for an amount that would hold."""
+
+FILE = "onnx_attnprune/pipeline/holding.py"
+TESTS = ["tests/test_holding.py"]
+
+MUTANTS = [
+    ("what_would_hold", '("none", "mean")', '("none",)'),
+    ("what_would_hold", "1.0 if judge.fitting is None else SURE", "1.0"),
+    ("what_would_hold", "0.0 if made_up else", ""),
+    ("_Search.found", "(aim, high, off) if found.off <= 1 else (low, aim, found.off)", "(aim, high, off)"),
+    ("_Search.found", "len(self.trials) == TRIES", "False"),
+    ("_Search._told", "round(1 - strength, 6)", "strength"),
+    ("_Search._aim", "<= AIM", "<= 0"),
+    ("_Search._try", "self.judge.fitting)", "None)"),
+]
