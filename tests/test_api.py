@@ -148,7 +148,11 @@ def test_what_is_left_out_is_chosen_well(tmp_path: Path) -> None:
     ("given", "kind", "told"),
     [
         ({"ratio": 2}, SettingsError, "--ratio 2: the share"),
-        ({"recover": "mean", "calibrate": {"x": 1}}, SettingsError, "--recover mean looks at no data"),
+        (
+            {"recover": "mean", "calibrate": {"x": 1}, "eval": {"x": 1}},
+            SettingsError,
+            "--recover mean looks at no data",
+        ),
         ({"from_plan": {}, "ratio": 0.2}, SettingsError, "--from-plan has decided what goes: leave out --ratio"),
         ({"from_plan": {}, "layer_ratio": {"w1": 0.1}}, SettingsError, "leave out --layer-ratio"),
         ({"from_plan": {}}, PlanError, "not a plan of onnx-attnprune/plan"),

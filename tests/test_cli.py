@@ -166,6 +166,32 @@ def test_criteria_that_go_by_samples_say_which(tmp_path: Path, given: str, crite
     assert [n.startswith(f"scored by {criterion} on {source}") for n in notes] == ([] if source is None else [True])
 
 
+@pytest.mark.parametrize("recover", ["none", "mean"])
+@pytest.mark.parametrize(
+    ("given", "criterion", "drift"),
+    [
+        ("", "attention", "samples.npz"),
+        ("--eval {data} --criterion obs", "obs", "data.npz"),
+        ("--eval {data} --target-macs 0.6 --round-to 1 --scope global", "attention", "data.npz"),
+        ("--max-drop 0.5 --round-to 1", "attention", "samples.npz"),
+        ("--from-plan {plan}", None, "samples.npz"),
+    ],
+)
+def test_samples_without_a_repair_that_looks_at_them(
+    tmp_path: Path, recover: str, given: str, criterion: str | None, drift: str
+) -> None:
+    """They are taken wherever something else looks at them: what measures, scores or shares out."""
+    path, plan = saved(cnn(), tmp_path), tmp_path / "p.json"
+    assert run(path, "--dry-run", "--plan", plan).exit_code == 0
+    samples = labelled(tmp_path, 40, "samples.npz", labels=None)
+    options = given.format(data=labelled(tmp_path), plan=plan).split()
+    done = run(path, tmp_path / "out.onnx", "--json", "--recover", recover, "--calibrate", samples, *options)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["settings"].get("criterion") == (criterion or "attention")
+    assert report["drift"]["inputs"].endswith(f" samples of {drift}")
+
+
 def test_a_plan_by_samples_holds_their_errors_and_can_be_replayed(tmp_path: Path) -> None:
     model, plan = saved(cnn(), tmp_path), tmp_path / "p.json"
     done = run(model, tmp_path / "a.onnx", "--criterion", "obs", "--plan", plan, "--threshold", 0.2, "--round-to", 1)
@@ -308,7 +334,10 @@ BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "external outside": (3, "lies outside of the model's folder: '../w.bin'", outside),
     "external missing": (3, "'w.bin' of 'w1' is missing", external_missing),
     "calibration names": (4, "no array x; the model needs x", calibrated(x=None, z=np.zeros((30, 3)))),
-    "calibration unused": (2, "--recover mean looks at no data", model("--calibrate", "d.npz", "--recover", "mean")),
+    "calibration unused": (2, "--recover mean looks at no data", model(
+        "--calibrate", "d.npz", "--recover", "mean", "--eval", "e.npz")),
+    "calibration unused by a plan": (2, "--recover none looks at no data", model(
+        "--calibrate", "d.npz", "--recover", "none", "--eval", "e.npz", "--from-plan", "p.json")),
     "calibration missing": (4, "no such file", model("--calibrate", "none.npz")),
     "provider not there": (9, "has no cuda provider", model("--provider", "cuda")),
     "plan missing": (6, "can't be read", model("--from-plan", "none.json")),

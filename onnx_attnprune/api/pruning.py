@@ -146,13 +146,24 @@ def prune_request(model: Path, output: Path | None, command: str, **keywords: An
 
 
 def _refuse_contradictions(given: Mapping[str, Any]) -> None:
-    unread = given["recover"] not in FITTING and given["criterion"] not in SAMPLED
-    if given["calibrate"] is not None and unread:
-        raise SettingsError(f"--recover {given['recover']} looks at no data: leave out --calibrate")
+    if given["calibrate"] is not None and not _calibrates(given):
+        raise SettingsError(
+            f"--recover {given['recover']} looks at no data, nor does the choice of channels, and figures are measured "
+            "on --eval: leave out --calibrate"
+        )
     if given["from_plan"] is not None:
         decided = [name for name in USUAL if _is_decided(name) and given[name] != USUAL[name]]
         if decided:
             raise SettingsError(f"--from-plan has decided what goes: leave out {', '.join(map(option, decided))}")
+
+
+def _calibrates(given: Mapping[str, Any]) -> bool:
+    """Whether a run looks at unlabelled samples: to measure on where there are no labelled ones, to repair, to score or
+    to share a budget out by error."""
+    if given["eval"] is None or given["recover"] in FITTING:
+        return True
+    shared = _scope(given) == "global" and any(given[name] is not None for name in BUDGETS)
+    return given["from_plan"] is None and (_criterion(given) in SAMPLED or shared)
 
 
 def _is_decided(name: str) -> bool:
@@ -176,4 +187,4 @@ def _criterion(given: Mapping[str, Any]) -> str:
     asked: str = given["criterion"]
     if asked != "auto":
         return asked
-    return "obs" if given["calibrate"] is not None else DEFAULT
+    return "obs" if given["calibrate"] is not None and given["recover"] in FITTING else DEFAULT
