@@ -114,3 +114,28 @@ def test_what_is_wrong_is_one_line(folder: Path, given: list[str], code: int, to
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (folder / "out.onnx").exists()
+
+
+def test_more_samples_than_a_repair_takes_are_taken_from_all(tmp_path: Path) -> None:
+    """A set that begins with samples that are all the same: a repair on its first 256 would see nothing."""
+    x = np.random.default_rng(1).standard_normal((600, 3, 12, 10)).astype(np.float32)
+    x[:280] = 0
+    path, data = saved(cnn(), tmp_path), labelled(tmp_path, name="sorted.npz", x=x, labels=None)
+    found = {}
+    for recover in ("none", "least-squares"):
+        given = ("--recover", recover, "--criterion", "l1", "--json", "--calibrate", data)
+        found[recover] = json.loads(run(path, tmp_path / "out.onnx", *given).stdout)
+    assert "256 samples of sorted.npz (evenly out of 600)" in found["least-squares"]["repair"]["method"]
+    cut, repaired = (found[r]["drift"]["outputs"][0]["sqnr_db"] for r in ("none", "least-squares"))
+    assert repaired > cut + 3
+
+
+def test_drift_on_labelled_samples_is_of_all(tmp_path: Path) -> None:
+    """Only the last samples are so large that the outputs move far."""
+    x = np.random.default_rng(1).standard_normal((300, 3, 12, 10)).astype(np.float32)
+    path, moved = saved(cnn(), tmp_path), []
+    for scale in (1, 100):
+        x[-40:] *= scale
+        done = run(path, tmp_path / "out.onnx", "--recover", "none", "--json", "--eval", labelled(tmp_path, 300, x=x))
+        moved.append(json.loads(done.stdout)["drift"]["outputs"][0]["max_abs"])
+    assert moved[1] > 10 * moved[0]

@@ -8,7 +8,8 @@ CALIBRATE = click.option(
     "--calibrate",
     "calibration",
     metavar="DATA",
-    help="Unlabelled samples for the repair; some 256 are enough.",
+    help="Unlabelled samples for the repair. Some 256 are enough: of more as many are taken, evenly spread over all, "
+    "or over the first 1,024 that a function yields.",
 )
 EVAL = click.option(
     "--eval",

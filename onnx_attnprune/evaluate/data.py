@@ -5,39 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_attnprune.errors import DataError, SettingsError
 from onnx_attnprune.evaluate.feeds import InputSpec, is_float
+from onnx_attnprune.evaluate.rows import Places, Reordered, Rows, evenly
 from onnx_attnprune.evaluate.runs import are_runs, as_runs
 
 Array = NDArray[Any]
 
 LABELS = "labels"
-
-
-class Rows(Protocol):
-    """Samples on the first axis: an array, or something that makes one where it is sliced (images in a folder)."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The number of samples, then the shape of one."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The element type."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, which: slice, /) -> Rows: ...
-
-    def __array__(self) -> Array: ...
-
-    def astype(self, dtype: Any, /) -> Rows:
-        """The same samples in another element type."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +51,22 @@ class Dataset:
         feeds = {name: rows[which] for name, rows in self.feeds.items()}
         labels = None if self.labels is None else self.labels[which]
         return replace(self, feeds=feeds, labels=labels, size=len(range(*which.indices(self.size))))
+
+    def spread(self) -> Dataset:
+        """The same samples in an order of which every part lies evenly spread over all (see `evenly`).
+
+        Files are often sorted, by class or by name: their first samples show nothing of the others.
+        """
+        return self._at(evenly(self.size))
+
+    def drawn(self, count: int) -> Dataset:
+        """At most `count` samples, evenly spread over all, in the order in which they lie here."""
+        return self if self.size <= count else self._at(np.sort(evenly(self.size)[:count]))
+
+    def _at(self, places: Places) -> Dataset:
+        feeds: dict[str, Rows] = {name: Reordered(rows, places) for name, rows in self.feeds.items()}
+        labels = None if self.labels is None else self.labels[places]
+        return replace(self, feeds=feeds, labels=labels, size=len(places))
 
     def run(self, place: int) -> dict[str, Array]:
         """What one run of a dataset of whole runs takes."""
@@ -144,7 +140,7 @@ def _fit(array: Array, spec: InputSpec, told: str) -> Array:
             raise DataError(f"{told} has shape {list(array.shape)}, the model takes [samples, {expected}]")
     elif array.ndim == 0:
         raise DataError(f"{told} is a scalar; its first dimension must count the samples")
-    if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
+    if np.issubdtype(array.dtype, np.floating) and array.size and np.isnan(array.min()):  # one that is nan is the least
         raise DataError(f"{told} holds nan")
     return _cast(array, spec.dtype, told)
 
@@ -154,7 +150,7 @@ def _cast(array: Array, dtype: np.dtype[Any], told: str) -> Array:
     integer = np.issubdtype(have, np.integer)
     if is_float(dtype) and (integer or have == np.bool_ or np.issubdtype(have, np.floating)):
         with np.errstate(over="ignore"):  # the next lines tell it as an error of the data
-            cast = array.astype(dtype)
+            cast = array.astype(dtype, copy=False)
         if np.issubdtype(have, np.floating) and have.itemsize <= dtype.itemsize:
             return cast
         if not np.array_equal(np.isinf(cast), np.isinf(array)):
@@ -164,7 +160,7 @@ def _cast(array: Array, dtype: np.dtype[Any], told: str) -> Array:
         limits = np.iinfo(dtype)
         if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
             raise DataError(f"{told} holds values that {dtype.name} can't hold")
-        return array.astype(dtype)
+        return array.astype(dtype, copy=False)
     if have == dtype:
         return array
     raise DataError(f"{told} is {have.name}, the model takes {dtype.name}; that is no safe conversion")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnx_attnprune.errors import DataError, SettingsError
-from onnx_attnprune.evaluate.data import Array, Dataset, Rows
+from onnx_attnprune.evaluate.data import Array, Dataset
 from onnx_attnprune.evaluate.feeds import InputSpec
 from onnx_attnprune.evaluate.labels import labels_of
 from onnx_attnprune.evaluate.preprocess import Preprocess, preprocess_for
+from onnx_attnprune.evaluate.rows import Places, Rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -76,7 +77,7 @@ class _Cache:
 
 @dataclass(frozen=True)
 class Images:
-    """Images on the first axis, decoded when an array is made of them; slicing gives fewer of them."""
+    """Images on the first axis, decoded when an array is made of them; slicing and places give fewer of them."""
 
     paths: tuple[Path, ...]
     how: Preprocess
@@ -91,8 +92,9 @@ class Images:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, which: slice, /) -> Rows:
-        return Images(self.paths[which], self.how, self.dtype, self.cache)
+    def __getitem__(self, which: slice | Places, /) -> Rows:
+        paths = self.paths[which] if isinstance(which, slice) else tuple(self.paths[k] for k in which)
+        return Images(paths, self.how, self.dtype, self.cache)
 
     def astype(self, dtype: Any, /) -> Rows:
         """The same images in another element type."""

@@ -131,7 +131,8 @@ def _drift(before: Session, after: Session, given: Given, setup: Setup) -> Drift
         if setup.in_float32:
             feeds = {name: in_float32_too(array) for name, array in feeds.items()}
         return drift_at(before, after, feeds, f"random inputs ({shapes_text(given.shapes)})")
-    data = given.samples.part(slice(None, BATCH))
+    # Unlabelled samples are spread already.
+    data = given.samples.part(slice(None, BATCH)) if given.data is None else given.data.drawn(BATCH)
     return drift_on(
         before, after, data.in_float32() if setup.in_float32 else data, BATCH, fixed_batch(given.specs, data)
     )

@@ -27,15 +27,16 @@ MACS = 500_000_000_000  # that procedural samples may cost: more than these 256 
 
 
 def calibration_of(request: Request, source: Source, analysis: Analysis, shapes: Shapes, sample: Shapes) -> Calibration:
-    """Samples for a model that was analysed at `shapes`, of which `sample` are those of a single one."""
+    """Samples for a model that was analysed at `shapes`, of which `sample` are those of a single one: SAMPLES of the
+    user's, evenly spread over all that were given, or made-up ones."""
     whole_batch = set(source.free) == {s.name for s in source.specs}
     single = next(iter(sample.values()), (1,))
     if source.calibration is not None and source.calibration.whole:
         runs = tuple(source.calibration.run(k) for k in range(min(source.calibration.size, SAMPLES)))
-        return Calibration(runs, f"{len(runs)} runs of {source.calibration.name}", False)
+        return Calibration(runs, f"{len(runs)} runs of {_out_of(source.calibration)}", False)
     if source.calibration is not None:
         feeds = {n: np.asarray(a[:SAMPLES]) for n, a in source.calibration.feeds.items()}
-        return in_batches(feeds, BATCH if whole_batch else single[0], source.calibration.name)
+        return in_batches(feeds, BATCH if whole_batch else single[0], _out_of(source.calibration))
     macs = max(analysis.macs({}) // max(next(iter(shapes.values()), (1,))[0], 1), 1)
     samples = int(min(max(MACS // macs, FEWEST), SAMPLES))
     batch = min(BATCH, samples) if whole_batch else 1
@@ -47,6 +48,11 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
         frozenset(n for n in waveforms_of(analysis) if shapes[n][-1] >= SHORTEST), frozenset(states),
     )  # fmt: skip  # in the order of the fields
     return handed_on(analysis.graph.model, procedural(inputs, samples, likely_range(analysis, inputs)), states)
+
+
+def _out_of(given: Dataset) -> str:
+    """The name of a dataset, and what SAMPLES of it are taken out of, where it has more."""
+    return given.name if given.size <= SAMPLES else f"{given.name} (evenly out of {given.size:,})"
 
 
 def unlabelled(request: Request, source: Source) -> tuple[Dataset | None, tuple[str, ...]]:

@@ -20,7 +20,7 @@ Shapes = dict[str, Shape]
 @dataclass(frozen=True, slots=True)
 class Source:
     """What was read. `asked`: the shapes that the user, the plan or the data say; `free`: the inputs whose batch is
-    free, and for us to choose."""
+    free, and for us to choose. calibration: every part of it lies evenly spread over all that was given."""
 
     model: ModelProto
     digest: str
@@ -48,7 +48,8 @@ def read(request: Request, clock: Clock) -> Source:
         how = request.preprocess
         check_preprocess(how, (request.evaluation, request.calibration))
         data = None if request.evaluation is None else load(request.evaluation, specs, how, labelled=True)
-        calibration = None if request.calibration is None else load(request.calibration, specs, how, labelled=False)
+        given = None if request.calibration is None else load(request.calibration, specs, how, labelled=False)
+        calibration = None if given is None else given.spread()
         metric = metric_of(request.metric)
         stored = external_files(request.model)
         outputs = [p for p in (request.output, request.plan, *request.reports) if p is not None]

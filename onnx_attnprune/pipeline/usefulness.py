@@ -62,7 +62,7 @@ def judge_of(request: Request, source: Source, budgets: Budgets, folder: Path) -
 
 
 def _by_labels(request: Request, source: Source, data: Dataset, folder: Path) -> Judge | None:
-    part = data.part(slice(None, MOST))
+    part = data.drawn(MOST)
     part = part.in_float32() if is_coarse(source.model) else part
     rows = fixed_batch(source.specs, part)
 
