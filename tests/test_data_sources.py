@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onnx_attnprune.pipeline.choice import budgets_of
+from onnx_attnprune.pipeline.request import Clock, Request
+from onnx_attnprune.pipeline.samples import unlabelled
+from onnx_attnprune.pipeline.source import read
+from onnx_attnprune.planning import Settings
 from tests.oracle import parse
 from tests.small import cnn, labelled, run, saved
 
@@ -117,17 +122,21 @@ def test_what_is_wrong_is_one_line(folder: Path, given: list[str], code: int, to
 
 
 def test_more_samples_than_a_repair_takes_are_taken_from_all(tmp_path: Path) -> None:
-    """A set that begins with samples that are all the same: a repair on its first 256 would see nothing."""
-    x = np.random.default_rng(1).standard_normal((600, 3, 12, 10)).astype(np.float32)
-    x[:280] = 0
-    path, data = saved(cnn(), tmp_path), labelled(tmp_path, name="sorted.npz", x=x, labels=None)
-    found = {}
-    for recover in ("none", "least-squares"):
-        given = ("--recover", recover, "--criterion", "l1", "--json", "--calibrate", data)
-        found[recover] = json.loads(run(path, tmp_path / "out.onnx", *given).stdout)
-    assert "256 samples of sorted.npz (evenly out of 600)" in found["least-squares"]["repair"]["method"]
-    cut, repaired = (found[r]["drift"]["outputs"][0]["sqnr_db"] for r in ("none", "least-squares"))
-    assert repaired > cut + 3
+    """Every sample holds its own number."""
+    x = np.broadcast_to(np.arange(600, dtype=np.float32)[:, None, None, None], (600, 3, 12, 10))
+    path, data = saved(cnn(), tmp_path), labelled(tmp_path, x=x, labels=None)
+    request = Request(path, None, Settings(ratio=0.3), calibration=data)
+    clock = Clock(lambda _: None)
+    source = read(request, clock)
+    found = budgets_of(request, source, source.shapes, clock).calibration
+    assert found.source == "256 samples of data.npz (evenly out of 600)"
+    taken = sorted(int(sample.flat[0]) for feeds in found.runs for sample in feeds["x"])
+    assert len(set(taken)) == 256
+    assert max(np.diff([-1, *taken, 600])) <= 3
+    rest, _ = unlabelled(request, source)
+    assert rest is not None
+    left = sorted(int(sample.flat[0]) for sample in np.asarray(rest.feeds["x"]))
+    assert sorted(taken + left) == list(range(600))
 
 
 def test_drift_on_labelled_samples_is_of_all(tmp_path: Path) -> None:
