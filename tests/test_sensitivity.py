@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import pickle
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,22 @@ def test_what_is_finished_is_kept_and_taken_up(
 def test_other_processes_find_the_same(model: Path, tmp_path: Path) -> None:
     alone = sensitivity_file(SensitivityRequest(model, criterion="l1"))
     assert sensitivity_file(SensitivityRequest(model, criterion="l1", jobs=2)).groups == alone.groups
+
+
+def test_an_interrupt_ends_the_processes_and_keeps_what_is_finished(model: Path, tmp_path: Path) -> None:
+    out, whole = tmp_path / "s.json", sensitivity_file(SensitivityRequest(model, criterion="l1"))
+
+    def interrupting(stage: str) -> None:
+        if stage == "group 2 of 2":
+            raise KeyboardInterrupt
+
+    request = SensitivityRequest(model, criterion="l1", jobs=2, out=out)
+    with pytest.raises(KeyboardInterrupt):
+        sensitivity_file(request, interrupting)
+    assert multiprocessing.active_children() == []
+    assert len(measured(out)) == 1
+    assert files(tmp_path) == {"in.onnx", "s.json"}
+    assert sensitivity_file(replace(request, resume=True)).groups == whole.groups
 
 
 def test_processes_share_the_cores(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -80,9 +81,10 @@ def sensitivity_file(request: SensitivityRequest, tell: Tell = lambda _: None) -
     if request.resume and request.out is not None:
         found = replace(found, groups=read_finished(request.out, found, bench.budgets.analysis.groups))
     tell("scoring")
-    for group in _measured(request, bench, found, tell):
-        found = replace(found, groups=tuple(sorted((*found.groups, group), key=lambda g: g.id)))
-        _write(request.out, found.text())
+    with closing(_measured(request, bench, found, tell)) as measured:
+        for group in measured:
+            found = replace(found, groups=tuple(sorted((*found.groups, group), key=lambda g: g.id)))
+            _write(request.out, found.text())
     tell("suggestion")
     found = replace(found, suggestion=_suggested(request, bench, found.groups))
     _write(request.out, found.text())
@@ -101,7 +103,7 @@ class _Bench:
     fitting: Calibration
     probe: Probe
 
-    def measure(self, orders: Mapping[int, Sequence[int]]) -> Iterator[GroupCurve]:
+    def measure(self, orders: Mapping[int, Sequence[int]]) -> Generator[GroupCurve, None, None]:
         """Some groups, by id the order in which their channels go."""
         given = {k: np.array(order, np.int64) for k, order in orders.items()}
         for group, curve in curves_for(self.budgets.analysis, given, self.fitting, self.probe):
@@ -176,7 +178,9 @@ def _fingerprint(calibration: Calibration) -> str:
     return digest.hexdigest()
 
 
-def _measured(request: SensitivityRequest, bench: _Bench, found: Sensitivity, tell: Tell) -> Iterator[GroupCurve]:
+def _measured(
+    request: SensitivityRequest, bench: _Bench, found: Sensitivity, tell: Tell
+) -> Generator[GroupCurve, None, None]:
     """The groups that are not measured yet, as they come."""
     done = {g.id for g in found.groups}
     left = [g for g in bench.budgets.analysis.groups if g.id not in done]
@@ -192,9 +196,10 @@ def _measured(request: SensitivityRequest, bench: _Bench, found: Sensitivity, te
         if alone
         else as_they_finish(_work, tasks, request.jobs, request.scheduler)
     )
-    for number, group in enumerate(ready, len(done) + 1):
-        yield group
-        tell(f"group {min(number + 1, found.total)} of {found.total}")
+    with closing(ready):
+        for number, group in enumerate(ready, len(done) + 1):
+            yield group
+            tell(f"group {min(number + 1, found.total)} of {found.total}")
 
 
 def _write(path: Path | None, text: str) -> None:
