@@ -32,9 +32,9 @@ TYPES: Mapping[str, Any] = {
     "target_bytes": float, "target_latency": float, "max_drop": float, "criterion": str, "scope": str, "steps": int,
     "round_to": int, "min_channels": int, "max_ratio": float, "include": list[str], "exclude": list[str],
     "layer_ratio": dict[str, float], "attention": str, "streams": str, "ties": str, "deploy": str, "seed": int,
-    "plan": str, "recover": str, "memory": int, "calibrate": str, "eval": str, "preprocess": str, "metric": str,
-    "shape": dict[str, list[int]], "provider": str, "latency_seconds": float, "bench": list[str], "threads": int,
-    "report": list[str],
+    "plan": str, "recover": str, "would_hold": str, "memory": int, "calibrate": str, "eval": str, "preprocess": str,
+    "metric": str, "shape": dict[str, list[int]], "provider": str, "latency_seconds": float, "bench": list[str],
+    "threads": int, "report": list[str],
 }  # fmt: skip  # the names in the order of the keywords
 SIZES = {"memory": "In bytes here.", "round_to": "Left out: auto."}
 

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
+from onnx_attnprune import prune
+from onnx_attnprune.errors import SettingsError
 from onnx_attnprune.pipeline import holding
 from tests.small import labelled, run, saved
 from tests.test_budgets import answers, wide
@@ -93,6 +95,23 @@ def test_where_a_try_takes_too_long(path: Path, data: Path, monkeypatch: pytest.
     assert told["on"] == "32 of 128 samples of samples.npz"
     assert told["why"].startswith("a try takes about ")
     assert f"--ratio {told['foretold']:g} may hold" in warning
+
+
+def test_without_tries_it_is_foretold(path: Path, data: Path) -> None:
+    told, (warning,) = found(path, "--ratio", 0.8, "--calibrate", data, "--would-hold", "foretell")
+    assert (told["trials"], told["holds"], told["why"]) == ([], None, "no tries were wanted")
+    assert (
+        f"--ratio {told['foretold']:g} may hold, which is foretold and was not tried: no tries were wanted" in warning
+    )
+
+
+def test_nothing_is_judged_where_nobody_wants_it(path: Path, data: Path) -> None:
+    done = run(path, path.parent / "out.onnx", "--json", "--ratio", 0.8, "--calibrate", data, "--would-hold", "off")
+    report = json.loads(done.stdout)
+    assert report["holding"] is None
+    assert "what would hold" not in {s["name"] for s in report["stages"]}
+    with pytest.raises(SettingsError, match="--would-hold 'never' is not one of try, foretell, off"):
+        prune(path, ratio=0.8, would_hold="never")  # type: ignore[arg-type]  # on purpose
 
 
 def test_where_nothing_less_can_be_cut(path: Path, data: Path) -> None:

@@ -26,7 +26,7 @@ from onnx_attnprune.errors import SettingsError
 from onnx_attnprune.evaluate.loading import DataSource
 from onnx_attnprune.evaluate.own import MetricFunction
 from onnx_attnprune.graph import read_model
-from onnx_attnprune.pipeline import Request, prune_file
+from onnx_attnprune.pipeline import Request, WouldHold, prune_file
 from onnx_attnprune.planning import AMOUNTS, Heads, Scope, Settings, Streams, Ties, option
 from onnx_attnprune.recovery import DEFAULT_MEMORY
 from onnx_attnprune.scoring import DEFAULT, SAMPLED
@@ -66,6 +66,7 @@ def prune(
     from_plan: PathLike | Mapping[str, Any] | None = None,
     dry_run: bool = False,
     recover: str = "auto",
+    would_hold: WouldHold = "try",
     memory: int = DEFAULT_MEMORY,
     calibrate: DataSource | None = None,
     eval: DataSource | None = None,  # noqa: A002 - called like the flag
@@ -140,8 +141,8 @@ def prune_request(model: Path, output: Path | None, command: str, **keywords: An
         reports=paths(given["report"]),
         command=command,
         bench=(given["bench"],) if isinstance(given["bench"], str) else tuple(given["bench"]),
-        **{k: given[k] for k in ("round_to", "provider", "recover", "memory", "preprocess", "metric", "latency_seconds",
-                                 "threads")},
+        **{k: given[k] for k in ("round_to", "provider", "recover", "would_hold", "memory", "preprocess", "metric",
+                                 "latency_seconds", "threads")},
     )  # fmt: skip  # a list of names
 
 

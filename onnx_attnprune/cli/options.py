@@ -202,6 +202,14 @@ _DECORATORS = (
         "repaired layers before it give; auto: that, on made-up samples where --calibrate gives none.",
     ),
     click.option(
+        "--would-hold",
+        type=click.Choice(["try", "foretell", "off"]),
+        default="try",
+        show_default=True,
+        help="Where the result is of little use, name a ratio or target that would hold; try: cut, repair and judge "
+        "some, in no more time than the run took; foretell: without that; off: don't judge the result.",
+    ),
+    click.option(
         "--memory",
         type=_Bytes(),
         default="2GB",

@@ -29,6 +29,7 @@ SHORT, LONG = 30.0, 600.0  # seconds that the tries may take, however short or l
 STEPS = 100  # amounts are hundredths, so that what is named is what was tried
 NEAR = 0.1  # of what was asked for: two amounts closer than this are one
 TINY = 1e-9
+MADE_UP, UNWANTED = "made-up samples are not worth tries", "no tries were wanted"
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_bytes")
 
 
@@ -39,10 +40,11 @@ def what_would_hold(
 
     Where the repair has seen all samples, and the result is not much like the original on them, a repair on three
     quarters of them is judged on the rest. Where that falls short, smaller amounts are cut, repaired and judged in the
-    same way, at most TRIES in all, in no more time than the run took. Made-up samples are not worth it: foretold.
+    same way, at most TRIES in all, in no more time than the run took. Made-up samples are not worth it: there, and
+    where the request wants no tries, an amount is foretold.
     """
     amount = next((a for a in AMOUNTS if getattr(request.settings, a) is not None), None)
-    if amount is None or work.budgets is None or request.recover in ("none", "mean"):
+    if request.would_hold == "off" or amount is None or work.budgets is None or request.recover in ("none", "mean"):
         return None
     so_far = sum(stage.seconds for stage in clock.stages)
     repaired = sum(stage.seconds for stage in clock.stages if stage.name == "repair")
@@ -54,9 +56,10 @@ def what_would_hold(
         if first.off <= (1.0 if judge.fitting is None else SURE):
             return None
         made_up = source.data is None and source.calibration is None
-        room = 0.0 if made_up else min(max(SHORT, so_far), LONG)
+        untried = MADE_UP if made_up else UNWANTED if request.would_hold == "foretell" else ""
+        room = 0.0 if untried else min(max(SHORT, so_far), LONG)
         search = _Search(request, source, work.budgets, judge, amount, clock, time.perf_counter() + room, repaired)
-        return search.found(work, first, made_up)
+        return search.found(work, first, made_up, untried)
 
 
 @dataclass
@@ -74,8 +77,8 @@ class _Search:
     trials: list[HeldTrial] = field(default_factory=list)
     works: dict[float, Work | None] = field(default_factory=dict)
 
-    def found(self, work: Work, first: Likeness, made_up: bool) -> Holding | None:
-        """What is told of the result, which `first` judges."""
+    def found(self, work: Work, first: Likeness, made_up: bool, untried: str) -> Holding | None:
+        """What is told of the result, which `first` judges. untried: why nothing is tried ("": it is)."""
         asked = self._told(getattr(self.request.settings, self.amount))
         self.works[asked] = work
         on, why = self.judge.on, ""
@@ -90,7 +93,7 @@ class _Search:
         while (aim := self._aim(low, high, off)) is not None:
             if not self._in_time() or len(self.trials) == TRIES:
                 foretold = None if low else aim
-                why = "made-up samples are not worth tries" if made_up else self._why()
+                why = untried or self._why()
                 break
             found = self._try(aim)
             low, high, off = (aim, high, off) if found.off <= 1 else (low, aim, found.off)

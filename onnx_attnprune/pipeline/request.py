@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from onnx_attnprune.errors import SettingsError
 from onnx_attnprune.evaluate.feeds import Shape
@@ -18,6 +19,7 @@ from onnx_attnprune.report import Stage
 from onnx_attnprune.runtime import check_threads
 
 Tell = Callable[[str], None]
+WouldHold = Literal["try", "foretell", "off"]
 LEAST_MEMORY = 64 << 20  # bytes
 
 
@@ -31,6 +33,8 @@ class Request:
     preprocess: of images in a folder. metric: `module:function` or a function (outputs, labels) that says how good
     outputs are; None: as the labels ask for. reports: where to write the report, each in the form that its ending names
     (see REPORTS).
+    would_hold: where the result is of little use, "try" smaller amounts to name one that would be, "foretell" one
+    without a try, or leave such results alone ("off").
     memory: bytes that the repair may take for what it gathers, beside the models. spared: groups that had better stay
     whole beside those of which the analysis says so, and why, by name.
     """
@@ -41,6 +45,7 @@ class Request:
     round_to: int | None = None
     provider: str = "cpu"
     recover: str = "auto"
+    would_hold: WouldHold = "try"
     memory: int = DEFAULT_MEMORY
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     evaluation: DataSource | None = None
@@ -59,6 +64,8 @@ class Request:
     def __post_init__(self) -> None:
         if not 0 <= self.latency_seconds < float("inf"):
             raise SettingsError(f"--latency-seconds {self.latency_seconds:g}: must be 0 or a number of seconds")
+        if self.would_hold not in get_args(WouldHold):
+            raise SettingsError(f"--would-hold {self.would_hold!r} is not one of {', '.join(get_args(WouldHold))}")
         if len(set(self.bench)) < len(self.bench):
             raise SettingsError(f"--bench {','.join(self.bench)}: names one twice")
         if self.bench and not self.latency_seconds:
