@@ -13,9 +13,10 @@ from onnx_attnprune.grouping.computed import heed_folds
 from onnx_attnprune.grouping.findings import Findings
 from onnx_attnprune.grouping.inputs import UNSEEN, inputs_of
 from onnx_attnprune.grouping.model import Analysis, Slot
+from onnx_attnprune.grouping.numbers import frozen, settle
 from onnx_attnprune.grouping.shared import tie_uses
 from onnx_attnprune.ops import ENTRIES, FLOATS, FOLDS, POSITION, RULES, Effect, Tensor, View
-from onnx_attnprune.ops.values import LARGEST, Term, Values, as_values, terms
+from onnx_attnprune.ops.values import LARGEST, Values, as_values, terms
 
 INTEGERS = {6, 7, 9, 12, 13}  # those that sizes come in; 8 and 16 bits hold quantised weights
 MOVING = {"Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
@@ -136,7 +137,7 @@ class _Run:
                 for axis in found.axes:
                     self.space.keep(axis, Reason(GRAPH_OUTPUT, signature.name))
         tie_uses(self.space, self.slots, self.roles, self.graph.constants)
-        self._settle()
+        settle(self.space, self.effects, self.value)
         spared = [one for _, effect in self.effects for one in effect.spared]
         findings = Findings(self.space, self.slots, self.roles, spared)
         groups = tuple(findings.groups())
@@ -209,7 +210,8 @@ class _Run:
         effect = heed_folds(self.space, self.graph.folds, node, effect, self._operands(node))
         self.effects.append((node, effect))
         self._publish(node, effect.outputs)
-        self._freeze(node, {*effect.inputs, *effect.picks})
+        places = frozen(self.space, node, {*effect.inputs, *effect.picks}, self.known)
+        self.frozen.extend((node, place) for place in places)
 
     def _operands(self, node: Node) -> list[Tensor | None]:
         return [self.slot_of.get((node.index, k)) or self.known.get(name) for k, name in enumerate(node.inputs)]
@@ -271,38 +273,3 @@ class _Run:
             elif found is not None and found.axes is not None and found.dtype:
                 operands[name] = (found.dtype, tuple(None if self.space.is_dynamic(a) else a.size for a in found.axes))
         return infer_outputs(node, self.graph.opsets.get(node.domain, self.graph.opset), operands, constants)
-
-    # ---------------------------------------------------------------- sizes that the graph computes itself
-    def _freeze(self, node: Node, restated: set[int]) -> None:
-        """Where a size is used as a number, that number must stay: a fresh constant, or the axes behind it are kept."""
-        for place, name in enumerate(node.inputs):
-            found = self.known.get(name)
-            if place in restated or found is None or found.value is None or node.op == "Shape":
-                continue
-            inside = terms(found.value)
-            if any(t.dynamic for t in inside):
-                for term in inside:
-                    for axis in term.axes():
-                        self.space.keep(axis, Reason("its size is used as a number", node.name, node.op))
-            elif inside:
-                self.frozen.append((node, place))
-
-    def _settle(self) -> None:
-        """Keep axes whose size the graph computes in a way that a cut would make wrong and no constant can mend."""
-        for node, effect in self.effects:
-            for place, axes in effect.inputs.items():
-                value = self.value(node.inputs[place]) if place < len(node.inputs) else None
-                if value is None:
-                    continue
-                elements = list(value.reshape(-1))
-                stands = effect.stands.get(place, (None,) * len(axes))
-                for element, axis, stand in zip(elements, axes, stands, strict=True):
-                    late = isinstance(element, Term) and element.dynamic
-                    if late and axis is None:
-                        for one in element.axes():
-                            self.space.keep(one, Reason("its size is used as a number", node.name, node.op))
-                    elif late and axis is not None and stand is None and not self._follows(element, axis):
-                        self.space.keep(axis, Reason("its size is computed at run time", node.name, node.op))
-
-    def _follows(self, element: Term, axis: Axis) -> bool:
-        return element.axis is not None and self.space.find(element.axis) == self.space.find(axis)

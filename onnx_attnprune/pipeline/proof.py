@@ -12,7 +12,7 @@ from onnx_attnprune.evaluate.bench import Model, Row, Setup, cases_of, measure_a
 from onnx_attnprune.evaluate.measure import Given, Speed
 from onnx_attnprune.graph import read_model
 from onnx_attnprune.pipeline.request import Clock, Request
-from onnx_attnprune.report import Phone
+from onnx_attnprune.report import PhoneChange
 
 NNAPI = "nnapi"
 
@@ -43,9 +43,9 @@ def speed_on(rows: Sequence[Row], provider: str) -> Speed | None:
     return Speed(provider, before.latency, after.latency, after.speed_up.factor, after.shapes)
 
 
-def phone_of(
+def phone_change(
     deploy: object, request: Request, files: Sequence[Path], given: Given, clock: Clock
-) -> tuple[Phone | None, tuple[str, ...]]:
+) -> tuple[PhoneChange | None, tuple[str, ...]]:
     """What NNAPI takes of the original and of the pruned model file where the plan is made for it (`deploy`).
 
     With it a note where ONNX Runtime's analysis takes one of them for no model: that says nothing against the result,
@@ -61,4 +61,4 @@ def phone_of(
             )
         except ModelError as error:
             return None, (f"what NNAPI takes is not known: {error}",)
-    return Phone(before, after, changes(before, after)), ()
+    return PhoneChange(before, after, changes(before, after)), ()

@@ -15,7 +15,7 @@ from onnx_attnprune.pipeline.choice import Work, choose_channels, plan_text
 from onnx_attnprune.pipeline.cut import check_shapes, cut
 from onnx_attnprune.pipeline.holding import what_would_hold
 from onnx_attnprune.pipeline.memory import peak_memory
-from onnx_attnprune.pipeline.proof import bench_rows, phone_of, speed_on
+from onnx_attnprune.pipeline.proof import bench_rows, phone_change, speed_on
 from onnx_attnprune.pipeline.repair import repair
 from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.samples import unlabelled
@@ -229,7 +229,7 @@ def _measured(written: _Written, request: Request, clock: Clock) -> Report:
     rows = () if written.setup.in_float32 else bench_rows(request, files, given, clock)
     speed = found.speed or speed_on(rows, request.provider)
     hold_latency(report.timing, speed)
-    phone, notes = phone_of(report.settings.get("deploy"), request, files, given, clock)
+    phone, notes = phone_change(report.settings.get("deploy"), request, files, given, clock)
     return replace(
         report,
         accuracy=found.accuracy,

@@ -182,7 +182,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Phone:
+class PhoneChange:
     """What NNAPI would take of the original and of the pruned model, and what is another matter after pruning."""
 
     before: Usability
@@ -232,7 +232,7 @@ class Report:
     timing: Timing | None = None
     sha256: str = ""
     bench: tuple[Row, ...] = ()
-    phone: Phone | None = None
+    phone: PhoneChange | None = None
     holding: Holding | None = None
 
     @property

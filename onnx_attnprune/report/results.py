@@ -9,7 +9,7 @@ from onnx_attnprune.evaluate.equivalence import Difference
 from onnx_attnprune.evaluate.latency import Latency
 from onnx_attnprune.report.figures import Figure, accuracy_figures
 from onnx_attnprune.report.latencies import OnProvider, Timed, latencies
-from onnx_attnprune.report.model import Change, Phone, Repair, Report, Search, Timing, Trial
+from onnx_attnprune.report.model import Change, PhoneChange, Repair, Report, Search, Timing, Trial
 
 FEWEST_FOR_AGREEMENT = 16  # rows; of fewer a share says nothing
 NOISY = 0.5
@@ -86,7 +86,7 @@ def timed_verdict(timing: Timing, k: int) -> str:
 
 
 # ---------------------------------------------------------------- sentences
-def phone_text(phone: Phone) -> str:
+def phone_text(phone: PhoneChange) -> str:
     """What NNAPI takes of both models, in a line."""
     one, two = (usable.partitions for usable in (phone.before, phone.after))
     text = f"NNAPI takes {two.supported} of {two.nodes} nodes in {_parts(len(two.sizes))}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from onnx_attnprune.deploy.usability import Obstacle, Usability
 from onnx_attnprune.evaluate.bench import Row
 from onnx_attnprune.evaluate.latency import SpeedUp
-from onnx_attnprune.report import Phone, advice
+from onnx_attnprune.report import PhoneChange, advice
 from onnx_attnprune.report.latencies import latencies
 from onnx_attnprune.runtime import Placement
 from onnx_attnprune.runtime.mobile import Partitions
@@ -40,8 +40,8 @@ def usable(supported: int, sizes: tuple[int, ...], obstacles: tuple[Obstacle, ..
 
 
 SPLIT = Obstacle("Split", "its parts are not equal", 1, "halves")
-SAME = Phone(usable(40, (40,)), usable(40, (40,)), ())
-WORSE = Phone(usable(40, (40,)), usable(39, (20, 19), (SPLIT,)), ("1 Split node more that NNAPI does not take",))
+SAME = PhoneChange(usable(40, (40,)), usable(40, (40,)), ())
+WORSE = PhoneChange(usable(40, (40,)), usable(39, (20, 19), (SPLIT,)), ("1 Split node more that NNAPI does not take",))
 
 
 def test_one_provider_is_the_one_of_the_run() -> None:
