@@ -17,7 +17,7 @@ from onnx_attnprune.recovery.consumers import (
     others_of,
     returns_of,
 )
-from onnx_attnprune.recovery.forms import Array
+from onnx_attnprune.recovery.forms import Array, Form
 from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.recovery.rows import View, view_of
 from onnx_attnprune.recovery.stored import multiplier, why_not_stored, zero_of_data
@@ -108,10 +108,11 @@ def kept_columns(consumer: Consumer, view: View) -> BoolArray:
 
 
 def by_weight(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Jobs that share a weight and lose the same of it, as the steps of an unrolled network do, are fitted as one."""
-    found: dict[tuple[str, bytes, bytes], list[Job]] = {}
+    """Jobs that share a weight, read it in one layout and lose the same of it, as the steps of an unrolled network do,
+    are fitted as one."""
+    found: dict[tuple[str, Form, bytes, bytes], list[Job]] = {}
     for job in jobs:
         c = job.consumer
-        key = (c.node.inputs[c.linear.weight], c.removed.tobytes(), c.outputs.tobytes())
+        key = (c.node.inputs[c.linear.weight], c.form, c.removed.tobytes(), c.outputs.tobytes())
         found.setdefault(key, []).append(job)
     yield from found.values()

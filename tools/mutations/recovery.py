@@ -36,6 +36,7 @@ MUTANTS = [
     ("Form.weight", "matrix / self.alpha", "matrix"),
     ("kept_columns", "np.repeat(~consumer.removed, view.taps)", "np.tile(~consumer.removed, view.taps)"),
     ("by_weight", "found.setdefault(key, []).append(job)", "found[(*key, len(found))] = [job]"),
+    ("by_weight", "c.form, ", '"", '),
     ("likely_range", "found[min(found)]", "found[max(found)]"),
     ("_inside", "np.ceil(lengths * last)", "last - np.ceil(lengths * last)"),
 ]
