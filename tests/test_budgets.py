@@ -137,7 +137,7 @@ def test_likeness_where_there_are_no_labels(tmp_path: Path) -> None:
     flat = " ".join(done.stdout.split())
     assert "search: R2 against the original's outputs may drop by 0.3" in flat
     assert re.search(r"on 20 samples, which tell it to \d+\.\d points: on others, in nine cases of ten, \+0\.\d+", flat)
-    assert "least squares layer by layer on 48 samples of data.npz" in flat  # of the other 60, whole batches
+    assert "least squares layer by layer on 60 samples of data.npz" in flat
 
 
 def test_a_drop_that_can_not_be_kept_says_what_could(tmp_path: Path) -> None:

@@ -148,9 +148,9 @@ def test_every_option_reaches_the_run(tmp_path: Path) -> None:
     ("given", "criterion", "source"),
     [
         ("", "attention", None),
-        ("--calibrate {data}", "obs", "16 samples of data.npz"),
+        ("--calibrate {data}", "obs", "30 samples of data.npz"),
         ("--calibrate {data} --criterion l1", "l1", None),
-        ("--calibrate {data} --criterion activation --recover none", "activation", "16 samples of data.npz"),
+        ("--calibrate {data} --criterion activation --recover none", "activation", "30 samples of data.npz"),
         ("--criterion obs", "obs", "256 procedural samples"),
         ("--criterion obs --steps 2 --scope global", "obs", "256 procedural samples"),
         ("--criterion activation --target-macs 0.6 --round-to 1", "activation", "256 procedural samples"),
@@ -327,7 +327,7 @@ BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
     "labels missing": (4, "no array 'labels'", evaluated(labels=None)),
     "names": (4, "no array x; the model needs x", evaluated(x=None, z=np.zeros((30, 3)))),
     "shapes": (4, "the model takes [samples, 3, 12, 10]", evaluated(x=np.zeros((30, 3, 10, 12), np.float32))),
-    "label out of range": (4, "label 7 is out of range", evaluated(labels=np.full(30, 7))),
+    "label out of range": (4, "data.npz: label 7 is out of range", evaluated(labels=np.full(30, 7))),
     "pickle": (4, "holds Python objects (a pickle)", evaluated(x=np.array([{}] * 30))),
     "data missing": (4, "no such file", model("--eval", "none.npz")),
     "data no zip": (4, "not an .npz file", lambda f: [saved(cnn(), f), "o.onnx", "--eval", file(f, "d.npz", b"no")]),
@@ -338,6 +338,11 @@ BAD: dict[str, tuple[int, str, Callable[[Path], list[object]]]] = {
         "--calibrate", "d.npz", "--recover", "mean", "--eval", "e.npz")),
     "calibration unused by a plan": (2, "--recover none looks at no data", model(
         "--calibrate", "d.npz", "--recover", "none", "--eval", "e.npz", "--from-plan", "p.json")),
+    "calibration of infinity": (4, "array x holds infinity", calibrated(x=np.full((30, 3, 12, 10), np.inf))),
+    "calibration of too few": (2, "--max-drop needs 16 samples or more without --eval", lambda f: [
+        *calibrated(x=np.zeros((15, 3, 12, 10)), labels=None)(f), "--max-drop", "0.1"]),
+    "calibration without a name": (4, "a single array without a name; numpy.savez", lambda f: [
+        saved(cnn(), f), "o.onnx", "--calibrate", file(f, "d.npy", b"\x93NUMPY\x01\x00")]),
     "calibration missing": (4, "no such file", model("--calibrate", "none.npz")),
     "provider not there": (9, "has no cuda provider", model("--provider", "cuda")),
     "plan missing": (6, "can't be read", model("--from-plan", "none.json")),

@@ -63,7 +63,7 @@ def raising_told(name: str) -> Iterator[None]:
         yield
     except AttnPruneError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{name}: raised {_reason(error)}") from error
 
 

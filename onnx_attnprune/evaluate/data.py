@@ -140,8 +140,10 @@ def _fit(array: Array, spec: InputSpec, told: str) -> Array:
             raise DataError(f"{told} has shape {list(array.shape)}, the model takes [samples, {expected}]")
     elif array.ndim == 0:
         raise DataError(f"{told} is a scalar; its first dimension must count the samples")
-    if np.issubdtype(array.dtype, np.floating) and array.size and np.isnan(array.min()):  # one that is nan is the least
-        raise DataError(f"{told} holds nan")
+    if np.issubdtype(array.dtype, np.floating) and array.size:
+        largest = array.max()  # nan, where there is one
+        if np.isnan(largest) or np.isposinf(largest):  # a mask may hold -inf
+            raise DataError(f"{told} holds {'nan' if np.isnan(largest) else 'infinity'}")
     return _cast(array, spec.dtype, told)
 
 

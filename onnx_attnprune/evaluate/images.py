@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+WORD = 65535  # the brightest of 16 bits
 CACHE_BYTES = 512 << 20  # of decoded pixels, so that a second pass over a small folder decodes nothing
 
 
@@ -120,8 +121,8 @@ def decoded(path: Path, how: Preprocess) -> Array:
 
     try:
         with Image.open(path) as file:
-            upright = ImageOps.exif_transpose(file)
-            image = (upright or file).convert("L" if how.channels == "gray" else "RGB")
+            upright = ImageOps.exif_transpose(file) or file
+            image = _eight_bits(upright, path).convert("L" if how.channels == "gray" else "RGB")
             image = _placed(image, how)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not an image that can be read ({' '.join(str(error).split())})") from error
@@ -129,6 +130,21 @@ def decoded(path: Path, how: Preprocess) -> Array:
     if how.channels == "bgr":
         pixels = pixels[..., ::-1]
     return np.ascontiguousarray(pixels.reshape(*how.size, -1))
+
+
+def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
+    """An image of 16 bits in 8, which Pillow would cut off at 255 instead. Raises DataError for numbers whose range no
+    file tells."""
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")):
+        return image
+    pixels = np.asarray(image)
+    if image.mode == "F" or pixels.min() < 0 or pixels.max() > WORD:
+        raise DataError(
+            f"{path}: holds pixels of {pixels.dtype.name}, whose range no file tells: give them as arrays in an .npz"
+        )
+    return Image.fromarray((pixels // (WORD // 255)).astype(np.uint8))
 
 
 def _placed(image: Image.Image, how: Preprocess) -> Image.Image:

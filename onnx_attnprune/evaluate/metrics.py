@@ -60,15 +60,15 @@ def assess(
     if metric is not None:
         outputs, labels = all_outputs(session, dataset, batch_size, fixed_batch), dataset.labels
         return Assessment(own_figures(metric, outputs, labels))
-    if is_float(dataset.labels.dtype):
-        errors = Errors(dataset.labels)
+    found: Errors | Tally = Errors(dataset.labels) if is_float(dataset.labels.dtype) else Tally()
+    try:
         for scores, labels in _compared(session, dataset, batch_size, fixed_batch):
-            errors.add(scores, labels)
-        return Assessment(errors.figures(), each=errors.each())
-    tally = Tally()
-    for scores, labels in _compared(session, dataset, batch_size, fixed_batch):
-        tally.add(scores, labels)
-    return Assessment(tally.figures(), tally.confusion(), tally.each())
+            found.add(scores, labels)
+    except DataError as error:
+        raise DataError(f"{dataset.source}: {error}") from error
+    if isinstance(found, Errors):
+        return Assessment(found.figures(), each=found.each())
+    return Assessment(found.figures(), found.confusion(), found.each())
 
 
 def scores_of(outputs: Mapping[str, Array], rows: int) -> str:

@@ -15,6 +15,8 @@ from onnx_attnprune.errors import DataError
 from onnx_attnprune.evaluate.data import LABELS, Array, Dataset, gathered
 from onnx_attnprune.evaluate.feeds import InputSpec
 
+NPY = b"\x93NUMPY"  # what a file of numpy.save begins with
+
 
 def load_npz(path: str | Path, specs: Sequence[InputSpec]) -> Dataset:
     """Reads data for a model with the inputs `specs`; the first dimension of every array counts the samples.
@@ -33,8 +35,11 @@ def _read(path: Path) -> dict[str, Array]:
         raise DataError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
-            begins_as_zip = file.read(2) == b"PK"
-        raise DataError(f"{path}: {'the file is truncated or damaged' if begins_as_zip else 'not an .npz file'}")
+            begins = file.read(len(NPY))
+        if begins == NPY:
+            raise DataError(f"{path}: a single array without a name; numpy.savez(FILE, NAME=array) writes an .npz file")
+        damaged = begins.startswith(b"PK")
+        raise DataError(f"{path}: {'the file is truncated or damaged' if damaged else 'not an .npz file'}")
     try:
         # Opened here, because numpy leaves the file open when it can't read it.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

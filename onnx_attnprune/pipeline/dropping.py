@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +25,7 @@ from onnx_attnprune.pipeline.samples import SAMPLES
 from onnx_attnprune.pipeline.source import Source
 
 Array = NDArray[Any]
+FEWEST = 16  # unlabelled samples, those included that a repair is fitted on
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,14 @@ def apart(request: Request, source: Source) -> tuple[Source, Dataset]:
     if source.data is not None:
         return source, source.data
     given = source.calibration
-    if given is None or given.size < 2:
-        raise SettingsError(f"{told(request.calibration)}: --max-drop needs two samples or more without --eval")
+    if given is None or given.size < FEWEST:
+        raise SettingsError(
+            f"{told(request.calibration)}: --max-drop needs {FEWEST} samples or more without --eval, of which it "
+            "keeps a quarter to judge on (some hundred tell more)"
+        )
     if given.whole:
         raise SettingsError(f"{told(request.calibration)}: --max-drop needs --eval where samples are whole runs")
-    fitted = min(SAMPLES, math.ceil(given.size * 3 / 4), given.size - 1)
+    fitted = min(SAMPLES, given.size * 3 // 4)
     return replace(source, calibration=given.part(slice(None, fitted))), given.part(slice(fitted, None))
 
 

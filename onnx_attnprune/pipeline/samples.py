@@ -36,7 +36,8 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
         return Calibration(runs, f"{len(runs)} runs of {_out_of(source.calibration)}", False)
     if source.calibration is not None:
         feeds = {n: np.asarray(a[:SAMPLES]) for n, a in source.calibration.feeds.items()}
-        return in_batches(feeds, BATCH if whole_batch else single[0], _out_of(source.calibration))
+        batch = _batch(min(source.calibration.size, SAMPLES)) if whole_batch else single[0]
+        return in_batches(feeds, batch, _out_of(source.calibration))
     macs = max(analysis.macs({}) // max(next(iter(shapes.values()), (1,))[0], 1), 1)
     samples = int(min(max(MACS // macs, FEWEST), SAMPLES))
     batch = min(BATCH, samples) if whole_batch else 1
@@ -48,6 +49,11 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
         frozenset(n for n in waveforms_of(analysis) if shapes[n][-1] >= SHORTEST), frozenset(states),
     )  # fmt: skip  # in the order of the fields
     return handed_on(analysis.graph.model, procedural(inputs, samples, likely_range(analysis, inputs)), states)
+
+
+def _batch(samples: int) -> int:
+    """About BATCH, so that batches of one size leave as few samples out as can be."""
+    return samples // -(-samples // BATCH)
 
 
 def _out_of(given: Dataset) -> str:

@@ -59,7 +59,7 @@ def in_batches(feeds: Feeds, batch: int, source: str) -> Calibration:
     size = min((len(a) for a in feeds.values()), default=0)
     stop = size - size % batch if size >= batch else size
     runs = tuple({name: a[k : k + batch] for name, a in feeds.items()} for k in range(0, stop, batch))
-    return Calibration(runs, f"{stop} samples of {source}", False)
+    return Calibration(runs, f"{stop} {'sample' if stop == 1 else 'samples'} of {source}", False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,3 +132,12 @@ def test_what_does_not_fit_is_one_line(function: object, labelled: bool, told: s
     assert str(caught.value).startswith("own:f: ")
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_function_that_ends_the_program_is_an_error() -> None:
+    def leave() -> Iterator[object]:
+        sys.exit("enough")
+        yield
+
+    with pytest.raises(DataError, match="leave: raised SystemExit: enough"):
+        load_yielded(leave, SPECS, labelled=False, most=None)

@@ -139,7 +139,7 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
         load_npz(path, [IMAGE])
     with pytest.raises(DataError, match="no such file"):
         load_npz(tmp_path, [IMAGE])
-    for content in (b"", b"garbage", b"\x93NUMPY"):
+    for content in (b"", b"garbage", b"\x93NUMB"):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"not an \.npz file"):
             load_npz(path, [IMAGE])

@@ -197,6 +197,37 @@ def test_what_is_no_data(tmp_path: Path) -> None:
         array(load(tmp_path))
 
 
+@pytest.mark.parametrize(("mode", "suffix"), [("I;16", "png"), ("I;16", "tif"), ("I", "tif")])
+@pytest.mark.parametrize("spec", [RGB, GRAY], ids=["rgb", "gray"])
+def test_images_of_16_bits_are_brought_to_8(tmp_path: Path, mode: str, suffix: str, spec: InputSpec) -> None:
+    """Pillow would cut them off at 255, and leave a white image."""
+    eight = np.arange(0, 256, 32, dtype=np.uint8).reshape(4, 2)
+    wide = eight.astype(np.uint16 if mode == "I;16" else np.int32) * 257
+    Image.fromarray(wide).save(tmp_path / f"a.{suffix}")
+    with Image.open(tmp_path / f"a.{suffix}") as file:
+        assert file.mode in (mode, "I;16")
+    found = array(load(tmp_path, spec=spec))[0]
+    for channel in found:
+        np.testing.assert_allclose(channel, eight / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("pixels", [np.full((4, 2), 0.5, np.float32), np.full((4, 2), -1, np.int32)])
+def test_numbers_whose_range_no_file_tells_are_refused(tmp_path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=f"a.tif: holds pixels of {pixels.dtype.name}, whose range no file tells"):
+        array(load(tmp_path))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+def test_images_of_other_modes_are_grey_or_colour(tmp_path: Path, mode: str) -> None:
+    grey = np.array([[0, 255], [255, 0], [0, 0], [255, 255]], np.uint8)
+    image = Image.fromarray(grey).convert("RGB").convert(mode)
+    image.save(tmp_path / "a.tif")
+    for spec in (RGB, GRAY):
+        for channel in array(load(tmp_path, spec=spec))[0]:
+            np.testing.assert_allclose(channel, grey / 255, atol=0.01)
+
+
 def test_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = builtins.__import__
 

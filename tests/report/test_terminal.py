@@ -204,6 +204,22 @@ def test_warnings_say_what_to_do() -> None:
     assert "warning" in words(replace(moved, warnings=advice(moved)))
 
 
+@pytest.mark.parametrize(
+    ("samples", "source", "told"),
+    [
+        (1, "1 sample of a.npz", "only one sample, which"),
+        (31, "31 samples of a.npz", "only 31 samples, which"),
+        (32, "32 samples of a.npz", None),
+        (16, "16 procedural samples", None),  # so few because the network is large
+        (0, "mean of removed channels", None),
+    ],
+)
+def test_a_repair_on_few_samples_warns(samples: int, source: str, told: str | None) -> None:
+    repaired = replace(REPORT, repair=Repair(f"least squares on {source}", 16, 16, samples=samples))
+    assert [told in line for line in advice(repaired) if told] == ([True] if told else [])
+    assert len(advice(repaired)) == (told is not None)
+
+
 HOLDING = Holding(
     "--ratio", 0.3, "agreement", 0.97, 0.871, 32, "32 of 128 samples of a.npz", False,
     (HeldTrial(0.3, 0.7, 0.5, 0.871, 0.8, False), HeldTrial(0.18, 0.82, 0.66, 0.992, 0.96, True)), 0.18, None, "",

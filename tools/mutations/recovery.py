@@ -7,6 +7,7 @@ TESTS = [
     "tests/recovery/test_lacking.py",
     "tests/recovery/test_least_squares.py",
     "tests/recovery/test_compensate.py",
+    "tests/recovery/test_jobs.py",
 ]
 
 MUTANTS = [
