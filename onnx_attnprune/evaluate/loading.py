@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onnx_attnprune.errors import DataError, SettingsError
 from onnx_attnprune.evaluate.callables import function_of, is_function_name, name_of
 from onnx_attnprune.evaluate.data import LABELS, Array, Dataset, gathered
 from onnx_attnprune.evaluate.feeds import InputSpec
+from onnx_attnprune.evaluate.given import array_of, kind_of
 from onnx_attnprune.evaluate.images import load_images
 from onnx_attnprune.evaluate.npz import load_npz
 from onnx_attnprune.evaluate.preprocess import parse
@@ -26,14 +29,21 @@ def load(source: DataSource, specs: Sequence[InputSpec], preprocess: str, *, lab
     preprocess: of images, as `preprocess.parse` takes it. labelled: they are for evaluation, and have to have labels.
     Raises DataError for what does not fit the model, SettingsError for what makes no sense.
     """
+    if source == "" or not (isinstance(source, (str, Path, Mapping)) or callable(source)):
+        what = "an empty name" if source == "" else kind_of(source)
+        raise SettingsError(f"samples are a path, module:function, a function or arrays by input name, not {what}")
     path = path_of(source)
     if path is not None and path.is_dir():
         found = load_images(path, parse(preprocess), specs, labelled=labelled)
     elif path is not None:
         found = load_npz(path, specs)
     elif isinstance(source, Mapping):
-        labels = None if LABELS in {s.name for s in specs} else source.get(LABELS)
-        arrays = {name: a for name, a in source.items() if labels is None or name != LABELS}
+        single = {s.name for s in specs if s.shape == ()}
+        arrays = {
+            name: a if isinstance(a, np.ndarray) else array_of(a, f"{told(source)}: array {name}", name in single)
+            for name, a in source.items()
+        }
+        labels = None if LABELS in {s.name for s in specs} else arrays.pop(LABELS, None)
         found = gathered(arrays, labels, specs, told(source))
     else:
         function = source if callable(source) else function_of(str(source))

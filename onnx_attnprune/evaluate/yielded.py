@@ -11,6 +11,7 @@ from onnx_attnprune.errors import DataError
 from onnx_attnprune.evaluate.callables import name_of, raising_told
 from onnx_attnprune.evaluate.data import Array, Dataset, gathered
 from onnx_attnprune.evaluate.feeds import InputSpec
+from onnx_attnprune.evaluate.given import array_of, kind_of
 from onnx_attnprune.evaluate.runs import are_runs
 
 
@@ -52,7 +53,7 @@ def _items(function: Callable[..., Any], name: str) -> Iterator[Any]:
     with raising_told(name):
         found = function()
     if isinstance(found, (str, bytes, Mapping)) or not isinstance(found, Iterable):
-        raise DataError(f"{name}: returns {_kind(found)}, and not something that yields batches")
+        raise DataError(f"{name}: returns {kind_of(found)}, and not something that yields batches")
     with raising_told(name):
         iterator = iter(found)
     while True:
@@ -68,26 +69,14 @@ def _split(item: Any, labelled: bool, told: str, single: Collection[str]) -> tup
     """The feeds and, where they are wanted, the labels of one item. single: names of inputs that are one number."""
     pair = isinstance(item, (tuple, list)) and len(item) == 2
     if labelled and not pair:
-        raise DataError(f"{told} is {_kind(item)}; evaluation needs pairs (feeds, labels)")
+        raise DataError(f"{told} is {kind_of(item)}; evaluation needs pairs (feeds, labels)")
     feeds = item[0] if pair else item
     if not isinstance(feeds, Mapping):
-        raise DataError(f"{told}: the feeds are {_kind(feeds)}, and not a dict of input name to array")
+        raise DataError(f"{told}: the feeds are {kind_of(feeds)}, and not a dict of input name to array")
     return (
-        {str(key): _array(value, f"{told}: array {key}", str(key) in single) for key, value in feeds.items()},
-        _array(item[1], f"{told}: labels") if labelled else None,
+        {str(key): array_of(value, f"{told}: array {key}", str(key) in single) for key, value in feeds.items()},
+        array_of(item[1], f"{told}: labels") if labelled else None,
     )
-
-
-def _array(value: Any, told: str, single: bool = False) -> Array:
-    try:
-        array = np.asarray(value)
-    except Exception as error:  # a tensor on a GPU, say, whose library raises what it likes
-        raise DataError(f"{told} is no array: {error}") from error
-    if array.dtype == object:
-        raise DataError(f"{told} is no array of numbers but {_kind(value)}")
-    if array.ndim == 0 and not single:
-        raise DataError(f"{told} is a single number; its first axis must count the samples")
-    return array
 
 
 def _joined(parts: Sequence[Array], told: str) -> Array:
@@ -96,7 +85,3 @@ def _joined(parts: Sequence[Array], told: str) -> Array:
     except ValueError as error:
         shapes = " and ".join(sorted({str(list(p.shape[1:])) for p in parts})[:2])
         raise DataError(f"{told} has samples of different shapes: {shapes}") from error
-
-
-def _kind(value: Any) -> str:
-    return f"a {type(value).__name__}" if value is not None else "None"

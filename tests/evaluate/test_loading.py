@@ -36,6 +36,31 @@ def test_arrays_and_functions() -> None:
         load("own_none:f", SPECS, "", labelled=True)
 
 
+def test_arrays_need_not_be_of_numpy() -> None:
+    found = load({"x": X.tolist(), "labels": [3, 2, 1, 0]}, SPECS, "", labelled=True)
+    assert found.labels is not None
+    assert (np.asarray(found.feeds["x"]).tolist(), found.labels.tolist()) == (X.tolist(), [3, 2, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "array x is no array of numbers but None"),
+        (3, "array x is a single number"),
+        ([[1.0], [2.0, 3.0]], "array x is no array: setting an array element with a sequence"),
+    ],
+)
+def test_what_is_no_array(value: object, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        load({"x": value}, SPECS, "", labelled=False)  # type: ignore[dict-item]  # on purpose
+
+
+@pytest.mark.parametrize(("source", "told"), [([X], "a list"), (5, "a int"), ("", "an empty name")])
+def test_what_is_no_source(source: object, told: str) -> None:
+    with pytest.raises(SettingsError, match=f"samples are a path, .* by input name, not {told}"):
+        load(source, SPECS, "", labelled=False)  # type: ignore[arg-type]  # on purpose
+
+
 def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert path_of("a:b") is None
