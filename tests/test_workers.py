@@ -66,7 +66,6 @@ def all_of_them(process: subprocess.Popen[str], number: int) -> None:
 @pytest.mark.parametrize(
     ("number", "send", "code", "told"),
     [
-        (signal.SIGINT, one, 130, "error: interrupted\n"),
         (signal.SIGINT, all_of_them, 130, "error: interrupted\n"),
         (signal.SIGTERM, one, 143, "error: ended by a signal (SIGTERM)\n"),
         (signal.SIGTERM, all_of_them, 143, "error: ended by a signal (SIGTERM)\n"),
