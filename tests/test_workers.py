@@ -20,7 +20,10 @@ from onnx_attnprune.pipeline.workers import finished
 
 TASKS = [1.0, 4.0, 9.0]
 LONG = 300.0  # seconds of a task; no test waits for one
+# A shell that starts the tests in the background has them ignore interrupts.
 COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from onnx_attnprune.cli.failing import errors_told
 from onnx_attnprune.pipeline.workers import finished
 from tests.test_workers import LONG, busy
@@ -83,7 +86,10 @@ def test_a_signal_ends_all_processes_at_once(
     assert process.stdout is not None
     assert [process.stdout.readline() for _ in range(2)] == ["busy\n"] * 2
     send(process, number)
-    printed, errors = process.communicate(timeout=LONG / 3)
+    try:
+        printed, errors = process.communicate(timeout=LONG / 3)
+    finally:
+        process.kill()
     assert (process.returncode, printed) == (code, "")
     assert told in (None, errors)
 
