@@ -8,7 +8,11 @@ from pathlib import Path
 from accuracy_cells import PARTS, Cell, default_criterion
 
 OWN = "onnx-attnprune"
-CALLED = {"sequential": "layer by layer, made-up samples", "sequential+samples": "layer by layer+samples"}
+CALLED = {
+    "sequential": "layer by layer, made-up samples",
+    "sequential+samples": "layer by layer+samples",
+    "paired+samples": "couples of layers+samples",
+}
 COLOURS = (
     "#d62728",
     "#1f77b4",

@@ -33,7 +33,7 @@ from onnx_attnprune.scoring import DEFAULT, SAMPLED
 
 USUAL_RATIO = 0.3
 BUDGETS = tuple(name for name in AMOUNTS if name not in ("ratio", "threshold", "top_k"))
-FITTING = ("auto", "mix", "least-squares", "sequential")  # repairs that look at samples
+FITTING = ("auto", "mix", "least-squares", "sequential", "paired")  # repairs that look at samples
 
 
 def prune(

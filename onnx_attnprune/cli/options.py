@@ -17,7 +17,7 @@ from onnx_attnprune.errors import SettingsError
 # The names of registries, written out so that --help need not import them; a test holds them equal.
 SAMPLED = ("activation", "obs")
 CRITERIA = ("attention", "attention-literal", "l1", "l2", "bn-scale", "random", *SAMPLED)
-RECOVERIES = ("auto", "none", "mean", "mix", "least-squares", "sequential")
+RECOVERIES = ("auto", "none", "mean", "mix", "least-squares", "sequential", "paired")
 DEPLOYS = ("nnapi",)
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "coreml", "dml", "xnnpack", "qnn", "nnapi")
 BUDGETS = ("target_macs", "target_params", "target_bytes", "target_latency", "max_drop")
@@ -199,7 +199,8 @@ _DECORATORS = (
         help="Repair without training; mean: move what removed channels gave on average into the biases; "
         "mix: make them up out of the channels that are left, by one map a tensor (little memory); "
         "least-squares: refit each layer on the channels that it keeps; sequential: one after another, on what the "
-        "repaired layers before it give; auto: that, on made-up samples where --calibrate gives none.",
+        "repaired layers before it give; paired: then each once more, with the layer that makes what it reads; auto: "
+        "paired on samples of --calibrate, else sequential on made-up ones.",
     ),
     click.option(
         "--would-hold",

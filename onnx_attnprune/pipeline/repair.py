@@ -12,7 +12,7 @@ from onnx_attnprune.pipeline.samples import calibration_of
 from onnx_attnprune.pipeline.source import Source
 from onnx_attnprune.recovery import Calibration, Limits, Recovery, guarded, recover
 
-BEST = "sequential"  # what `auto` is, wherever the network runs on the samples: see README, "How well"
+BEST, QUICK = "paired", "sequential"  # what `auto` is on samples of the user's, and on made-up ones: see ADR 0010
 
 
 def repair(
@@ -20,14 +20,15 @@ def repair(
     given: Calibration | None = None,
 ) -> Recovery:  # fmt: skip  # two lines
     """Repair the pruned model (in place) and check that it helped, on the user's samples or on procedural ones. `auto`
-    is the sequential fit; where the network does not run on procedural samples, the data-free compensation of the mean.
-    given: other samples to fit on.
+    fits couples of layers on the user's samples, layer after layer on procedural ones; where the network does not run
+    on those, it is the data-free compensation of the mean. given: other samples to fit on.
     """
     if request.recover in ("none", "mean"):
         return recover(request.recover, work.analysis, work.alive, pruned)
-    method = BEST if request.recover == "auto" else request.recover
     try:
         calibration = given or calibration_of(request, source, work.analysis, work.shapes, work.sample)
+        best = QUICK if calibration.foreign else BEST
+        method = best if request.recover == "auto" else request.recover
         return guarded(method, work.analysis, work.alive, pruned, calibration, Limits(request.memory, tell))
     except ModelError as error:
         if request.calibration is not None or request.recover != "auto":

@@ -1,6 +1,6 @@
 """Repair of a pruned model without training: `RECOVERIES` lists the methods, `recover` runs one by name."""
 
-from onnx_attnprune.recovery import compensate, energies, layouts, least_squares, mix, obs, sequential, through
+from onnx_attnprune.recovery import compensate, energies, layouts, least_squares, mix, obs, paired, sequential, through
 from onnx_attnprune.recovery.calibration import Calibration, Inputs, in_batches, procedural
 from onnx_attnprune.recovery.consumers import consumers_of, followers_of
 from onnx_attnprune.recovery.curves import SHARES, Curve, curves_for, widest_cut
@@ -21,6 +21,6 @@ __all__ = [
 ]  # fmt: skip  # a list of names
 
 # Importing a file registers what it holds: methods, criteria that go by samples, what carries means through operators.
-METHODS = (compensate, mix, least_squares, sequential)
+METHODS = (compensate, mix, least_squares, sequential, paired)
 CRITERIA = (energies, obs)
 OPERATORS = (through, layouts)

@@ -52,6 +52,10 @@ class Biases:
     def add(self, shift: Shift) -> None:
         """Add a shift; names and shapes of all other tensors stay."""
         node = self._makers[shift.output]
+        if node.op_type == "Add" and not node.domain:  # what an earlier shift of the same result has inserted
+            place = next(k for k, name in enumerate(node.input) if self._stored(name) is not None)
+            self._increase(node, place, _shaped(shift), shift)
+            return
         if shift.place is not None and shift.scale != 0:
             has_bias = shift.place < len(node.input) and node.input[shift.place] != ""
             if not has_bias:
@@ -140,10 +144,12 @@ class Biases:
         """An Add behind the node; the sum takes over the name of the result, which others know."""
         inner = self._fresh.take(f"{shift.output}_uncompensated")
         node.output[0] = inner
-        values = shift.values
-        if shift.channel == 1:
-            values = values.reshape(-1, *(1 for _ in range(shift.rank - 2)))
         name = self._fresh.take(f"{shift.output}_bias")
-        add_initializer(self._model, stored_tensor(name, values, shift.dtype))
+        add_initializer(self._model, stored_tensor(name, _shaped(shift), shift.dtype))
         label = f"{node.name}_compensation" if node.name else ""
         insert_node(self._model, node, new_node("Add", [inner, name], [shift.output], label))
+
+
+def _shaped(shift: Shift) -> Array:
+    """The values in the shape that a sum with the result takes."""
+    return shift.values.reshape(-1, *(1 for _ in range(shift.rank - 2))) if shift.channel == 1 else shift.values

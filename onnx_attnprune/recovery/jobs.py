@@ -14,6 +14,7 @@ from onnx_attnprune.recovery.consumers import (
     consumers_of,
     followers_of,
     main_names,
+    mixers_of,
     others_of,
     returns_of,
 )
@@ -66,6 +67,11 @@ def following_jobs(analysis: Analysis, alive: Mapping[int, BoolArray]) -> list[J
     """The nodes that lose no channels but see what others have lost, as far as they can be refitted."""
     tried = _tried(analysis, followers_of(analysis, alive))
     return [job for _, job in tried if isinstance(job, Job)]
+
+
+def mixing_jobs(analysis: Analysis, alive: Mapping[int, BoolArray]) -> list[Job]:
+    """All nodes that could be refitted, whether or not they see what was lost."""
+    return [job for _, job in _tried(analysis, mixers_of(analysis, alive)) if isinstance(job, Job)]
 
 
 def _tried(analysis: Analysis, consumers: Iterable[Consumer]) -> Iterator[tuple[Consumer, Job | str]]:

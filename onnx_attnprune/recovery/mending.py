@@ -89,3 +89,28 @@ class Mender:
             for job in jobs:
                 self._biases.add(shift_of(self._analysis, job.consumer, shift))
         return bool(better)
+
+    def is_fine(self, *jobs: Job) -> bool:
+        """True where weights are stored in at least single precision."""
+        return all(self._weights.is_fine(job.consumer) for job in jobs)
+
+    def matrix(self, job: Job) -> Array:
+        """The present weight of a job as [groups, columns, outputs of a group]."""
+        return job.consumer.form.matrix(self._weights.present(job.consumer), 1)
+
+    def move(self, job: Job, change: Array, shift: Array) -> None:
+        """Add a `change` [columns, outputs] to the present weight of a job without groups, and a shift [outputs] to its
+        bias."""
+        present = self._weights.present(job.consumer)
+        self._weights.replace([job], present + job.consumer.form.weight(change[None], present.shape))
+        self._biases.add(shift_of(self._analysis, job.consumer, shift))
+
+    def amend(self, job: Job, problem: Pair, ridge: float, scale: Array) -> bool:
+        """Refit the present weight of a job without groups, where that does better; see `put`."""
+        found = fitted([problem], ridge)
+        new = self.matrix(job) + found.change / scale
+        sound = bool(np.isfinite(new).all()) and np.linalg.norm(new) < LARGEST_GROWTH * np.linalg.norm(job.weight)
+        better = bool(sound) and found.error < found.before
+        if better:
+            self.move(job, found.change[0] / scale, found.shift / scale)
+        return better

@@ -243,3 +243,27 @@ class Gathering:
         for start in range(0, len(mean), 512):  # a part at a time: a large matrix beside this one is slow to touch
             covariance[start : start + 512] -= np.outer(mean[start : start + 512], mean)
         return Moments(mean + about, covariance, self._rows)
+
+
+def spread_back(
+    view: View, lack: NDArray[np.float32], weight: NDArray[np.float32], shape: Sequence[int]
+) -> NDArray[np.float32]:
+    """What each number of a consumer's data, of a `shape`, has to do with what its result is lacking: the product of
+    `lack`, of the result's shape, with the transposed weight [columns, outputs], brought back to where it was read.
+
+    For a consumer without groups that is no transposed convolution.
+    """
+    if not view.kernel:
+        return np.asarray(lack.reshape(-1, lack.shape[-1]) @ weight.T).reshape(shape)
+    rows = np.moveaxis(lack, 1, -1)
+    counts = rows.shape[1:-1]
+    starts, _ = _pads(view, shape[2:])
+    sizes = _padded_sizes(view, shape[2:])
+    whole = np.zeros((len(lack), *sizes, view.channels), np.float32)
+    by_tap = weight.reshape(view.channels, view.taps, -1)
+    for tap, place in enumerate(np.ndindex(*view.kernel)):
+        ways = zip(place, view.dilations, view.strides, counts, strict=True)
+        at = (slice(None), *(slice(p * d, p * d + (n - 1) * s + 1, s) for p, d, s, n in ways))
+        whole[at] += rows @ by_tap[:, tap].T
+    inner = (slice(None), *(slice(a, a + n) for a, n in zip(starts, shape[2:], strict=True)))
+    return np.ascontiguousarray(np.moveaxis(whole[inner], -1, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,21 @@ class Segments:
             if moving:
                 self._held[k] = {name: found[name] for name in live}
             yield {name: found[name] for name in wanted}
+
+    def go_on(self, before: Collection[str], goals: Collection[str], room: int) -> None:
+        """The same, where nothing is wanted yet."""
+        for _ in self.step([], before, goals, room):
+            pass
+
+    def look(self, wanted: Sequence[str], runs: Iterable[int]) -> Iterator[tuple[int, Held]]:
+        """The tensors `wanted` in some runs, computed from what is held, and the number of each run."""
+        given = self._given()
+        made = [name for name in dict.fromkeys(wanted) if name not in given]
+        session = _session(part_of(self._model, given, made))
+        for k in runs:
+            held = self._held[k]
+            found = dict(held) | session.run({name: held[name] for name in session.input_names}, made)
+            yield k, {name: found[name] for name in wanted}
 
     def _given(self) -> dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]:
         """Type and shape of what is held; None for a size that differs from run to run."""

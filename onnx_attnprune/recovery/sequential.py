@@ -46,8 +46,7 @@ def in_sequence(
     together = [job for one in by_weight(jobs) if len(one) > 1 for job in one]  # which no order of layers suits
     fitting = [job for job in together if affordable(job, limits, notes)]
     fit_at_once(analysis, alive, pruned, fitting, calibration, limits)
-    jobs = [job for one in by_weight(jobs) if len(one) == 1 for job in one]
-    jobs = sorted([*jobs, *following_jobs(analysis, alive)], key=lambda job: job.consumer.node.index)
+    jobs = ordered(analysis, alive)
     flow, spent = Flow(analysis, jobs), Spent()
     targets = [flow.target(k, job) for k, job in enumerate(jobs)]
     waves = list(flow.waves(jobs, targets, limits.moments))
@@ -84,6 +83,12 @@ def in_sequence(
     )  # fmt: skip  # two lines
 
 
+def ordered(analysis: Analysis, alive: Mapping[int, BoolArray]) -> list[Job]:
+    """All jobs with a weight of their own, in the order of the graph; also those that lose no input."""
+    alone = [job for one in by_weight(jobs_of(analysis, alive)[0]) if len(one) == 1 for job in one]
+    return sorted([*alone, *following_jobs(analysis, alive)], key=lambda job: job.consumer.node.index)
+
+
 def _distinct(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
@@ -98,14 +103,13 @@ def _sections(
 ) -> Iterator[list[Sequence[int]]]:
     """Waves that the unpruned network is run for at once: what it says in one run, and what is kept of it, fits into
     `room` bytes each. Every stop costs it about as much as the layers between two stops."""
-    feeds = calibration.runs[0]
-    scale = sum(a.size for a in feeds.values()) / max(sum(_numbers(analysis, name) for name in feeds), 1)
+    scale = scale_of(analysis, calibration)
     section: list[Sequence[int]] = []
     said: set[str] = set()
     kept = 0
     for wave in waves:
         names = said | {told[j].before for j in wave}
-        numbers = {name: int(_numbers(analysis, name) * scale) for name in names}
+        numbers = {name: int(numbers_of(analysis, name) * scale) for name in names}
         more = sum(told[j].kept(numbers[told[j].before]) for j in wave)
         if section and (4 * sum(numbers.values()) > room or kept + more > room):
             yield section
@@ -116,6 +120,12 @@ def _sections(
         yield section
 
 
-def _numbers(analysis: Analysis, name: str) -> int:
+def scale_of(analysis: Analysis, calibration: Calibration) -> float:
+    """How many times as much a tensor holds in a run as at the sizes of the analysis."""
+    feeds = calibration.runs[0]
+    return sum(a.size for a in feeds.values()) / max(sum(numbers_of(analysis, name) for name in feeds), 1)
+
+
+def numbers_of(analysis: Analysis, name: str) -> int:
     """How many a tensor holds at the sizes of the analysis."""
     return math.prod(axis.size for axis in analysis.tensors[name].axes or ())

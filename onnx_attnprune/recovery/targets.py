@@ -41,12 +41,13 @@ class Target:
 
 
 class Flow:
-    """What rests on what in the main graph of an unpruned model."""
+    """What rests on what in the main graph of an unpruned model; `readers`: the nodes that read a tensor, those with a
+    body that does included; `outputs`: the names of the results; `constants`: what the file holds."""
 
     def __init__(self, analysis: Analysis, jobs: Sequence[Job]) -> None:
-        self._analysis, self._constants = analysis, Constants(analysis)
-        self._readers: dict[str, list[Node]] = {}
-        self._outputs = {v.name for v in analysis.graph.model.graph.output}
+        self._analysis, self.constants = analysis, Constants(analysis)
+        self.readers: dict[str, list[Node]] = {}
+        self.outputs = {v.name for v in analysis.graph.model.graph.output}
         self._behind: dict[str, int] = {}  # for each tensor the jobs that it rests on, a bit each
         own: dict[int, int] = {}
         for k, job in enumerate(jobs):
@@ -55,7 +56,7 @@ class Flow:
             bits = own.get(node.index, 0)
             for name in names_read(node.proto):
                 bits |= self._behind.get(name, 0)
-                self._readers.setdefault(name, []).append(node)
+                self.readers.setdefault(name, []).append(node)
             self._behind.update((name, bits) for name in node.outputs)
 
     def target(self, place: int, job: Job) -> Target:
@@ -66,8 +67,8 @@ class Flow:
             return Target(None)
         own, name, scale = Target(node.outputs[0]), node.outputs[0], None
         ones = np.ones(len(job.consumer.outputs))
-        while len(self._readers.get(name, ())) == 1:
-            reader = self._readers[name][0]
+        while len(self.readers.get(name, ())) == 1:
+            reader = self.readers[name][0]
             if reader.op == "BatchNormalization" and not reader.domain and scale is None:
                 scale = self._scale(reader)
                 if scale is None:
@@ -81,7 +82,7 @@ class Flow:
                         return own
                     both = reader.outputs[0]
                     return Target(both, sign * (ones if scale is None else scale), *self._bounds(both, job))
-                if self._constants.array(other) is None or reader.op == "Sub":
+                if self.constants.array(other) is None or reader.op == "Sub":
                     break
             elif reader.op not in ("Identity", "Dropout"):
                 break
@@ -91,8 +92,8 @@ class Flow:
 
     def _bounds(self, name: str, job: Job) -> tuple[float, float]:
         """The numbers between which it matters what a tensor holds: those of an activation that alone reads it."""
-        readers = self._readers.get(name, ())
-        if len(readers) != 1 or name in self._outputs or readers[0].domain or is_dear(job):
+        readers = self.readers.get(name, ())
+        if len(readers) != 1 or name in self.outputs or readers[0].domain or is_dear(job):
             return FREE
         if readers[0].op == "Clip":
             return self._clipped(readers[0])
@@ -104,7 +105,7 @@ class Flow:
             if node.attr(attribute) is not None:
                 found[k] = float(node.attr(attribute))
             elif k + 1 < len(node.inputs) and node.inputs[k + 1]:
-                stored = self._constants.array(node.inputs[k + 1])
+                stored = self.constants.array(node.inputs[k + 1])
                 if stored is None:
                     return FREE
                 found[k] = float(stored.reshape(-1)[0])
@@ -115,7 +116,7 @@ class Flow:
         return a is not None and b is not None and [x.size for x in a] == [y.size for y in b]
 
     def _scale(self, norm: Node) -> Array | None:
-        gamma, variance = (self._constants.array(norm.inputs[k]) for k in (1, 4))
+        gamma, variance = (self.constants.array(norm.inputs[k]) for k in (1, 4))
         if gamma is None or variance is None or norm.attr("training_mode", 0):
             return None
         scale = gamma / np.sqrt(variance + float(norm.attr("epsilon", 1e-5)))

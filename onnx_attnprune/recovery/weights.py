@@ -33,6 +33,11 @@ class Weights:
             whole = np.compress(self._analysis.space.mask(axis, self._alive), whole, axis=k)
         return whole
 
+    def present(self, consumer: Consumer) -> Array:
+        """The weight as it stands in the pruned model."""
+        name = self._node(consumer).input[consumer.linear.weight]
+        return self._graph.constants[name].array().astype(np.float64)
+
     def is_fine(self, consumer: Consumer) -> bool:
         """True where a weight is stored in at least single precision, so that rounding says nothing of its worth."""
         fine = self._dtype(consumer) in FINE

@@ -1,0 +1,188 @@
+"""The fit of a couple of layers, of which the second reads what the first one makes.
+
+The second layer makes the best of the channels that are left; these can be better ones. Where only functions of single
+numbers lie between the two, what the second one's target lacks, T, says what the first one's result lacks: D is T times
+the transposed weight of the second layer, brought back to where it was read, times the slope of those functions. The
+change of the first one's weight is a step of Gauss and Newton, with its matrix taken apart into one of the inputs and
+one of the outputs:
+
+    (C + ridge d I)^-1 cov(X, D) B^-1        X, C: its inputs and their covariance; d: the mean of the diagonal of C
+
+B is the product of the second layer's weight with its transpose, over all outputs and taps, times how often two slopes
+go together. The step is as long as does best on samples that it has not seen; then the second layer is fitted again by
+least squares. Source of taking the matrix apart: Martens and Grosse, "Optimizing neural networks with
+Kronecker-factored approximate curvature" (2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnx_attnprune.axes import BoolArray
+from onnx_attnprune.graph import ModelProto, part_of
+from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.forms import Array
+from onnx_attnprune.recovery.lacking import Lacking
+from onnx_attnprune.recovery.least_squares import is_unseen, rows_wanted
+from onnx_attnprune.recovery.mending import Mender
+from onnx_attnprune.recovery.producers import Couple
+from onnx_attnprune.recovery.rectified import Rows, Seen, bounded, together
+from onnx_attnprune.recovery.rows import results_at, results_in, rows_at, some, spread_back
+from onnx_attnprune.recovery.segments import Held, Segments
+from onnx_attnprune.recovery.solving import LEAST, Problem, shift_with, shrinkage, solve
+from onnx_attnprune.runtime import Session
+
+ROUNDS = 3
+NUDGE = 1e-2  # of the deviation of the first layer's result, by which slopes are measured
+RIDGE_OUT = 1e-2  # of the mean of B's diagonal
+LENGTHS = (0.5, 1.0)  # of the step, that are tried; the error in between and beyond is taken for a parabola
+SHORTEST, LONGEST = 0.05, 2.0
+LEAST_GAIN = 1e-3  # of the error, below which no further step is tried
+
+
+class Together:
+    """The fit of one couple in a pruned model, which is edited in place.
+
+    after: the pruned model, which holds what it needs to go on from just before the first layer. wanted: what the
+    unpruned network has at the target, run by run.
+    """
+
+    def __init__(
+        self, analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, couple: Couple,
+        after: Segments, wanted: Sequence[Rows],
+    ) -> None:  # fmt: skip  # two lines
+        self._mended, self._rng = (analysis, alive, pruned), np.random.default_rng(0)
+        self._couple, self._after, self._wanted = couple, after, wanted
+        self._x, self._read = couple.first.view.data, couple.second.view.data
+        self._views = [
+            replace(job.view, channels=int(np.count_nonzero(~job.consumer.removed)))
+            for job in (couple.first, couple.second)
+        ]
+        self._kept, scale = couple.second.consumer.outputs, couple.target.scale
+        self._scale = np.ones(np.count_nonzero(self._kept)) if scale is None else scale[self._kept]
+        self._runs = tuple([k for k in range(len(wanted)) if is_unseen(k) == unseen] for unseen in (False, True))
+
+    def fit(self, ridge: float) -> bool:
+        """Refit both in turns; True where the error on unseen samples fell."""
+        start = error = self._error()
+        for _ in range(ROUNDS):
+            if self._step(ridge, error) > (1 - LEAST_GAIN) * error:
+                break
+            self._refit(ridge)
+            error = self._error()
+        return error < start
+
+    def _mender(self) -> Mender:
+        """A new one for each change: it knows the model as it stands."""
+        return Mender(*self._mended)
+
+    def _lack(self, run: int, held: Held) -> Rows:
+        """What the target lacks, of its shape; nothing where all that reads it makes the same of what is there."""
+        target, present = self._couple.target, held[self._couple.aim]
+        wanted = np.compress(self._kept, self._wanted[run], axis=1 if self._views[1].kernel else -1)
+        lack = wanted - present
+        if np.isfinite(target.low):
+            lack = np.where(wanted < target.low, np.minimum(target.low - present, 0), lack)
+        if np.isfinite(target.high):
+            lack = np.where(wanted > target.high, np.maximum(target.high - present, 0), lack)
+        return np.asarray(lack, np.float32)
+
+    def _error(self) -> float:
+        """The mean squared lack on unseen samples."""
+        held = self._after.look([self._couple.aim], self._runs[True])
+        return float(np.mean([np.square(self._lack(k, one)).mean() for k, one in held]))
+
+    def _step(self, ridge: float, error: float) -> float:
+        """Change the first layer; gives back the error that is left of `error`."""
+        change, shift = self._direction(ridge)
+        done = 0.0
+
+        def at(length: float) -> float:
+            nonlocal done
+            self._mender().move(self._couple.first, (length - done) * change, (length - done) * shift)
+            done = length
+            return self._error()
+
+        tried = {0.0: error} | {length: at(length) for length in LENGTHS}
+        lowest = vertex([(length, tried[length]) for length in tried])
+        if lowest is not None:
+            length = float(np.clip(lowest, SHORTEST, LONGEST))
+            tried[length] = at(length)
+        best = min(tried, key=lambda length: tried[length])
+        if best != done:
+            at(best)
+        return tried[best]
+
+    def _direction(self, ridge: float) -> tuple[Array, Array]:
+        """The whole step: of the first layer's weight [columns, outputs], and of its bias [outputs]."""
+        view, other = self._views
+        weight = (self._mender().matrix(self._couple.second)[0] * self._scale).astype(np.float32)
+        channels = other.channels
+        sums, slopes, rows = Lacking(view.columns, channels), np.zeros((channels, channels)), 0
+        wanted = rows_wanted(view.columns, len(self._runs[False]))
+        names = [self._x, self._couple.made, self._read, self._couple.aim]
+        for k, held in self._after.look(names, self._runs[False]):
+            x, made = held[self._x], held[self._couple.made]
+            slope = self._slope(made)
+            lack = spread_back(other, self._lack(k, held), weight, held[self._read].shape).reshape(made.shape) * slope
+            there = some(results_in(view, made.shape), wanted, self._rng)
+            sums.add(np.concatenate([next(rows_at(view, x, there)), results_at(view, lack, there)], axis=1))
+            found = results_at(view, slope, there)
+            slopes += found.T @ found
+            rows += len(found)
+        problem = sums.problem(view.columns)
+        by_channel = weight.astype(np.float64).reshape(channels, -1)
+        inverse = np.linalg.inv(_ridged(by_channel @ by_channel.T * slopes / max(rows, 1)))
+        problem = replace(problem, cross=problem.cross @ inverse, lack=problem.lack @ inverse)
+        change = solve(problem, max(ridge, shrinkage(problem)))
+        return change, shift_with(problem, change, centred=True)
+
+    def _slope(self, made: Rows) -> Rows:
+        """By how much what the second layer reads changes with each number of the first one's result."""
+        name, read = self._couple.made, self._read
+        if name == read:
+            return np.ones_like(made)
+        session = Session(part_of(self._mended[2], {name: (made.dtype, made.shape)}, [read]))
+        nudge = np.float32(NUDGE * max(float(made.std()), LEAST))
+        up, down = (session.run({name: made + sign * nudge}, [read])[read] for sign in (1, -1))
+        return np.asarray((up - down) / (2 * nudge), np.float32).reshape(made.shape)
+
+    def _refit(self, ridge: float) -> None:
+        """Fit the second layer to what it reads now."""
+        view, target, aim = self._views[1], self._couple.target, self._couple.aim
+        parts: tuple[list[Seen], list[Seen]] = ([], [])
+        wanted = rows_wanted(view.columns, len(self._wanted))
+        for k, held in self._after.look([self._read, aim], range(len(self._wanted))):
+            there = some(results_in(view, held[aim].shape), wanted, self._rng)
+            x, whole = next(rows_at(view, held[self._read], there)), results_at(view, self._wanted[k], there)
+            kept = whole[:, self._kept]
+            parts[is_unseen(k)].append(Seen(x, kept - results_at(view, held[aim], there), kept))
+        mine, others = (together(part) for part in parts)
+        seen, unseen = _problem(mine), _problem(others)
+        pair = seen, unseen
+        if target.bounded:
+            least = max(ridge, shrinkage(seen))
+            seen, checked = bounded(pair, (mine, others), (target.low, target.high), least)
+            pair = seen, checked or unseen
+        self._mender().amend(self._couple.second, pair, ridge, self._scale)
+
+
+def vertex(points: Sequence[tuple[float, float]]) -> float | None:
+    """Where the parabola through three points is lowest; None where it opens downwards."""
+    curve, slope, _ = np.polyfit([at for at, _ in points], [error for _, error in points], deg=2)
+    return float(-slope / (2 * curve)) if curve > 0 else None
+
+
+def _ridged(matrix: Array) -> Array:
+    """A symmetric matrix with a ridge that makes it safe to invert."""
+    ridge = RIDGE_OUT * max(float(np.trace(matrix)) / len(matrix), LEAST)
+    return np.asarray(matrix + ridge * np.eye(len(matrix)))
+
+
+def _problem(rows: Seen) -> Problem:
+    sums = Lacking(rows.x.shape[1], rows.lack.shape[1])
+    sums.add(np.concatenate([rows.x, rows.lack], axis=1))
+    return sums.problem(rows.x.shape[1])

@@ -1,0 +1,125 @@
+"""Couples of layers: the channels that are left become better ones, where that is nearer to the unpruned network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from onnx_attnprune import surgery
+from onnx_attnprune.recovery import Calibration, Limits, guarded, recover
+from onnx_attnprune.recovery.guard import divergence
+from onnx_attnprune.recovery.together import vertex
+from tests.oracle import parse
+from tests.recovery.helpers import put, run, stored, without
+
+DENSE = """g (float[N, 6] x) => (float[N, 4] y)
+<float[6, 16] w1, float[16] b1, float[16, 5] w2, float[5, 4] w3> {
+    a = MatMul(x, w1)
+    b = Add(a, b1)
+    c = Relu(b)
+    d = MatMul(c, w2)
+    e = Relu(d)
+    y = MatMul(e, w3)
+}"""
+BLOCK = """g (float[N, 4, 7, 6] x) => (float[N, 5, 7, 6] y)
+<float[9, 4, 3, 3] w1, float[4, 9, 3, 3] w2, float[5, 4, 1, 1] w3,
+ float[9] s, float[9] b, float[9] m, float[9] v> {
+    a = Conv<pads = [1, 1, 1, 1]>(x, w1)
+    n = BatchNormalization(a, s, b, m, v)
+    c = Relu(n)
+    d = Conv<pads = [1, 1, 1, 1]>(c, w2)
+    e = Add(x, d)
+    f = Relu(e)
+    y = Conv(f, w3)
+}"""
+
+
+def calibration(model: ModelProto, runs: int, each: int, seed: int = 0) -> Calibration:
+    """Normal samples of the shape of the model's input."""
+    rng = np.random.default_rng(seed)
+    dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    fed = tuple({"x": rng.standard_normal((each, *dims)).astype(np.float32)} for _ in range(runs))
+    return Calibration(fed, "normal numbers", False)
+
+
+def errors(model: ModelProto, removed: dict[str, list[int]], runs: int = 8, each: int = 128) -> dict[str, float]:
+    """The divergence of the outputs on samples that no repair has seen, by method."""
+    analysis, alive = without(model, removed)
+    feeds = dict(calibration(model, 1, each, seed=9).runs[0])
+    given, reference = calibration(model, runs, each), [run(model, feeds)]
+    repaired = {
+        name: recover(name, analysis, alive, surgery.prune(analysis, alive), given).model
+        for name in ("sequential", "paired")
+    }
+    return {name: divergence(reference, [run(one, feeds)]) for name, one in repaired.items()}
+
+
+def test_what_the_second_layer_lacks_can_be_made_by_the_first() -> None:
+    """Units that are never below zero: one of them can say what five outputs need of two; the other one, as it is,
+    can't."""
+    model = parse(DENSE)
+    put(model, "b1", np.full(16, 60.0))
+    w2 = stored(model, "w2").copy()
+    w2[2:] = 0
+    w2[1] = w2[0]
+    put(model, "w2", w2)
+    found = errors(model, {"w1": list(range(1, 16))})
+    assert found["paired"] < 1e-3 * found["sequential"]
+
+
+@pytest.mark.parametrize(
+    ("text", "removed"),
+    [(DENSE, {"w1": [0, 3, 5, 6, 9, 11, 14]}), (BLOCK, {"w1": [0, 2, 5, 7]})],
+    ids=["dense", "block"],
+)
+def test_couples_are_nearer_to_the_original_than_layer_after_layer(text: str, removed: dict[str, list[int]]) -> None:
+    model = parse(text)
+    for name in {"v", "s"} & {t.name for t in model.graph.initializer}:
+        put(model, name, np.abs(stored(model, name)) + 0.5)
+    found = errors(model, removed, each=256 if text == DENSE else 16)
+    assert found["paired"] < 0.9 * found["sequential"]
+
+
+def test_too_few_runs_to_hold_some_back_leave_the_sequential_fit() -> None:
+    model = parse(DENSE)
+    found = errors(model, {"w1": [0, 3, 5]}, runs=3)
+    assert found["paired"] == found["sequential"] > 0
+
+
+def test_weights_of_half_precision_are_left_to_the_sequential_fit() -> None:
+    model = parse(DENSE.replace("float[", "float16["))
+    analysis, alive = without(model, {"w1": [0, 3, 5]})
+    given = calibration(model, 4, 64)
+    halves = tuple({"x": feeds["x"].astype(np.float16)} for feeds in given.runs)
+    both = [
+        recover(name, analysis, alive, surgery.prune(analysis, alive), Calibration(halves, "normal numbers", False))
+        for name in ("sequential", "paired")
+    ]
+    assert both[0].model == both[1].model
+    assert "couples" not in both[1].method
+
+
+def test_a_product_without_a_bias_is_given_one_sum_and_no_more() -> None:
+    model = parse(DENSE)
+    analysis, alive = without(model, {"w1": [0, 3, 5, 6, 9, 11, 14]})
+    found = recover("paired", analysis, alive, surgery.prune(analysis, alive), calibration(model, 8, 64)).model
+    assert [n.op_type for n in found.graph.node] == ["MatMul", "Add", "Relu", "MatMul", "Add", "Relu", "MatMul", "Add"]
+    assert {t.name for t in found.graph.initializer} == {name for n in found.graph.node for name in n.input[1:]}
+
+
+def test_it_says_how_many_couples_came_nearer_and_how_far_it_is() -> None:
+    model = parse(DENSE)
+    analysis, alive = without(model, {"w1": [0, 3, 5]})
+    told: list[str] = []
+    found = guarded(
+        "paired", analysis, alive, surgery.prune(analysis, alive), calibration(model, 8, 64), Limits(tell=told.append)
+    )
+    assert found.method.endswith(", then couples of layers (1)")
+    assert told[-1] == "repair: couple 1 of 1"
+    assert "fit couples" in dict(found.parts)
+
+
+def test_the_lowest_point_of_a_parabola() -> None:
+    assert vertex([(x, 3 * (x - 0.7) ** 2 + 1) for x in (0.0, 0.5, 1.0)]) == pytest.approx(0.7)
+    assert vertex([(0.0, 1.0), (0.5, 2.0), (1.0, 1.0)]) is None

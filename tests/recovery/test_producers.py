@@ -1,0 +1,75 @@
+"""Couples of layers: the second reads what the first one makes, with functions of single numbers between at most."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnx_attnprune.recovery.producers import couples_of
+from onnx_attnprune.recovery.sequential import ordered
+from onnx_attnprune.recovery.targets import Flow
+from tests.oracle import parse
+from tests.recovery.helpers import without
+
+DENSE = """g (float[N, 6] x) => (float[N, 4] y{more})
+<float[6, 8] w1, float[8] b1, float[8, 5] w2, float[5, 4] w3, float[8, 4] w4, float[6, 8] w5> {{
+    a = MatMul(x, w1)
+    {between}
+    e = MatMul(d, w2)
+    f = Relu(e)
+    y = MatMul(f, w3)
+}}"""
+IMAGES = """g (float[N, 3, 8, 8] x) => (float[N, 4, M, K] y)
+<float[9, 3, 3, 3] w1, float[9, 1, 3, 3] wd, float[7, 9, 3, 3] w2, float[4, 7, 1, 1] w3> {{
+    a = Conv(x, w1)
+    {between}
+    e = Conv(d, w2)
+    f = Relu(e)
+    y = Conv(f, w3)
+}}"""
+GELU = (
+    "p = Add(a, b1) h = Constant<value_float = 0.5>() q = Erf(p) o = Constant<value_float = 1.0>() r = Add(q, o) "
+    "s = Mul(p, r) d = Mul(s, h)"
+)
+
+
+def couples(text: str) -> list[tuple[str, str]]:
+    """The results of both layers of every couple, where the first layer's channels lose one."""
+    analysis, alive = without(parse(text), {"w1": [1], "w2": [0, 2]})
+    jobs = ordered(analysis, alive)
+    flow = Flow(analysis, jobs)
+    targets = [flow.target(k, job) for k, job in enumerate(jobs)]
+    return [(c.made, c.second.consumer.node.outputs[0]) for c in couples_of(analysis, alive, flow, jobs, targets)]
+
+
+@pytest.mark.parametrize(
+    "between", ["d = Relu(a)", "b = Add(a, b1) d = Relu(b)", "d = Identity(a)", GELU, "s = Sigmoid(a) d = Mul(a, s)"]
+)
+def test_functions_of_single_numbers_may_lie_between(between: str) -> None:
+    assert couples(DENSE.format(between=between, more="")) == [("a", "e"), ("e", "y")]
+
+
+@pytest.mark.parametrize(
+    ("between", "more"),
+    [
+        ("d = Relu(a) z = MatMul(d, w4)", ", float[N, 4] z"),  # another layer reads it
+        ("s = Relu(x) t = MatMul(s, w5) d = Add(a, t)", ""),  # two layers make it
+    ],
+)
+def test_nothing_else_may(between: str, more: str) -> None:
+    assert ("a", "e") not in couples(DENSE.format(between=between, more=more))
+
+
+@pytest.mark.parametrize(
+    "between",
+    ["b = MaxPool<kernel_shape = [2, 2]>(a) d = Relu(b)", "b = Relu(a) d = Conv<group = 9>(b, wd)"],
+    ids=["pooling", "depthwise"],
+)
+def test_neighbours_may_not_mix(between: str) -> None:
+    assert couples(IMAGES.format(between=between)) == [("e", "y")]
+
+
+def test_a_weight_that_others_read_stays() -> None:
+    text = DENSE.format(between="d = Relu(a)", more=", float[N, 8] z").replace(
+        "y = MatMul(f, w3)", "y = MatMul(f, w3) u = Relu(x) z = MatMul(u, w1)"
+    )
+    assert couples(text) == [("e", "y")]
