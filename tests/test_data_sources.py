@@ -148,3 +148,23 @@ def test_drift_on_labelled_samples_is_of_all(tmp_path: Path) -> None:
         done = run(path, tmp_path / "out.onnx", "--recover", "none", "--json", "--eval", labelled(tmp_path, 300, x=x))
         moved.append(json.loads(done.stdout)["drift"]["outputs"][0]["max_abs"])
     assert moved[1] > 10 * moved[0]
+
+
+def test_whole_runs_are_measured_as_they_are(tmp_path: Path) -> None:
+    """An input that is one number: neither drift nor latency can count samples in it."""
+    model = parse(
+        """g (float[N, 3] x, float rate) => (float[N, 4] y) <float[3, 12] w1, float[12, 4] w2>
+        { a = MatMul (x, w1)  b = Relu (a)  c = Mul (b, rate)  y = MatMul (c, w2) }"""
+    )
+    x = np.random.default_rng(0).standard_normal((40, 5, 3)).astype(np.float32)
+    path = saved(model, tmp_path)
+    np.savez(tmp_path / "runs.npz", x=x, rate=np.float32(2))
+    given = ("--calibrate", tmp_path / "runs.npz", "--round-to", 1)
+    done = run(path, tmp_path / "out.onnx", "--json", "--latency-seconds", 0.02, *given)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert "40 runs of runs.npz" in found["repair"]["method"]
+    assert found["speed"]["shapes"] == {"x": [5, 3], "rate": []}
+    done = run(path, tmp_path / "out.onnx", "--target-latency", 0.99, "--latency-seconds", 0.02, *given)
+    assert done.exit_code in (0, 5), done.output  # a network so small need not get faster
+    assert done.exit_code == 0 or "can't be kept" in done.stderr

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from onnx_attnprune.errors import ModelError
-from onnx_attnprune.evaluate.data import Dataset, fixed_batch, rows
+from onnx_attnprune.evaluate.data import Dataset, fixed_batch
 from onnx_attnprune.evaluate.drift import Drift, drift_at, drift_on
 from onnx_attnprune.evaluate.feeds import InputSpec, Shape, random_feeds, shapes_text
 from onnx_attnprune.evaluate.latency import Latency, measure_pair
@@ -151,4 +151,4 @@ def _speed(before: Session, after: Session, given: Given, setup: Setup) -> Speed
 def _latency_feeds(given: Given, shapes: Mapping[str, Shape]) -> Feeds:
     if given.samples is None:
         return random_feeds(given.specs, shapes, 1, given.limits)
-    return {name: rows(array, shapes[name][0]) for name, array in given.samples.feeds.items()}
+    return given.samples.first(shapes)
