@@ -11,7 +11,7 @@ from PIL import Image
 
 from onnx_attnprune.pipeline.choice import budgets_of
 from onnx_attnprune.pipeline.request import Clock, Request
-from onnx_attnprune.pipeline.samples import unlabelled
+from onnx_attnprune.pipeline.samples import FEWEST, MACS, MOST_MACS, SAMPLES, made_up, unlabelled
 from onnx_attnprune.pipeline.source import read
 from onnx_attnprune.planning import Settings
 from tests.oracle import parse
@@ -168,3 +168,32 @@ def test_whole_runs_are_measured_as_they_are(tmp_path: Path) -> None:
     done = run(path, tmp_path / "out.onnx", "--target-latency", 0.99, "--latency-seconds", 0.02, *given)
     assert done.exit_code in (0, 5), done.output  # a network so small need not get faster
     assert done.exit_code == 0 or "can't be kept" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("macs", "samples"),
+    [
+        (0, SAMPLES),
+        (MACS // SAMPLES, SAMPLES),
+        (MACS // 100, 100),
+        (MACS // FEWEST, FEWEST),
+        (MOST_MACS // FEWEST, FEWEST),
+        (MOST_MACS // 10, 10),
+        (MOST_MACS, 4),
+    ],
+)
+def test_a_large_network_is_repaired_on_fewer_made_up_samples(macs: int, samples: int) -> None:
+    assert made_up(macs) == samples
+
+
+def test_few_made_up_samples_are_still_runs_of_which_some_are_held_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("MACS", "MOST_MACS"):
+        monkeypatch.setattr(f"onnx_attnprune.pipeline.samples.{limit}", 1)
+    request = Request(saved(cnn(), tmp_path), tmp_path / "out.onnx", Settings(ratio=0.3))
+    clock = Clock(lambda _: None)
+    source = read(request, clock)
+    calibration = budgets_of(request, source, source.shapes, clock).calibration
+    assert [len(feeds["x"]) for feeds in calibration.runs] == [1] * 4
+    assert calibration.source.startswith("4 procedural samples")

@@ -12,6 +12,7 @@ from onnx_attnprune.pipeline.request import Request
 from onnx_attnprune.pipeline.source import Shapes, Source
 from onnx_attnprune.recovery import (
     SHORTEST,
+    UNSEEN,
     Calibration,
     Inputs,
     handed_on,
@@ -23,7 +24,8 @@ from onnx_attnprune.recovery import (
 )
 
 SAMPLES, FEWEST, BATCH = 256, 32, 16
-MACS = 500_000_000_000  # that procedural samples may cost: more than these 256 of a small network need not
+# What one pass of procedural samples may cost, of which a repair takes some ten: of more than FEWEST, and of any.
+MACS, MOST_MACS = 500_000_000_000, 1_000_000_000_000
 
 
 def calibration_of(request: Request, source: Source, analysis: Analysis, shapes: Shapes, sample: Shapes) -> Calibration:
@@ -38,9 +40,8 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
         feeds = {n: np.asarray(a[:SAMPLES]) for n, a in source.calibration.feeds.items()}
         batch = _batch(min(source.calibration.size, SAMPLES)) if whole_batch else single[0]
         return in_batches(feeds, batch, _out_of(source.calibration))
-    macs = max(analysis.macs({}) // max(next(iter(shapes.values()), (1,))[0], 1), 1)
-    samples = int(min(max(MACS // macs, FEWEST), SAMPLES))
-    batch = min(BATCH, samples) if whole_batch else 1
+    samples = made_up(analysis.macs({}) // max(next(iter(shapes.values()), (1,))[0], 1))
+    batch = min(BATCH, samples // UNSEEN) if whole_batch else 1  # what no fit sees is a run of its own
     shapes = with_batch(source.specs, source.shapes, source.free, batch) if whole_batch else sample
     limits = index_limits(analysis.graph)
     states = states_of(analysis)
@@ -54,6 +55,13 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
 def _batch(samples: int) -> int:
     """About BATCH, so that batches of one size leave as few samples out as can be."""
     return samples // -(-samples // BATCH)
+
+
+def made_up(macs: int) -> int:
+    """How many procedural samples a network is repaired on that takes so many MACs for one: by these, not by the clock,
+    so that every machine makes the same of it."""
+    fewest = max(min(FEWEST, MOST_MACS // max(macs, 1)), UNSEEN)
+    return min(max(MACS // max(macs, 1), fewest), SAMPLES)
 
 
 def _out_of(given: Dataset) -> str:
