@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_attnprune.recovery.factored import solved
 from onnx_attnprune.recovery.rows import Array
 
 MOST = 4608  # rows that are held, of which the products with each other take 170 MB
@@ -50,7 +51,7 @@ class Few:
         """The change [columns, outputs] that minimises the error plus the ridge."""
         system = self.products.copy()
         system.flat[:: len(system) + 1] += ridge
-        dual = np.linalg.solve(system, self.t / max(self.rows, 1))
+        dual = solved(system, self.t / max(self.rows, 1))
         change = np.empty((self.x.shape[1], dual.shape[1]))
         for start in range(0, len(change), BLOCK):
             change[start : start + BLOCK] = self.x[:, start : start + BLOCK].T.astype(np.float64) @ dual

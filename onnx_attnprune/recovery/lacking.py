@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_attnprune.recovery.rows import BLOCK
+from onnx_attnprune.recovery.rows import Blocks
 from onnx_attnprune.recovery.solving import Problem
 
 
@@ -15,29 +15,30 @@ class Lacking:
     layer that makes four times as many channels as it reads would spend nine tenths of its time on them."""
 
     def __init__(self, columns: int, outputs: int) -> None:
-        self._columns, self._about = columns, np.zeros(0, np.float32)
-        self._sum, self._rows, self._squares = np.zeros(columns + outputs), 0, 0.0
+        self._columns, self._blocks, self._rows = columns, Blocks(columns), 0
+        self._sum, self._squares = np.zeros(columns + outputs), 0.0
         self._products, self._cross = np.zeros((columns, columns)), np.zeros((columns, outputs))
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Take in rows of X in the first columns and of T behind them."""
-        for start in range(0, len(rows), BLOCK):
-            block = rows[start : start + BLOCK]
-            if not self._rows and not start:
-                self._about = block.mean(0)
-            block = block - self._about
-            x, t = block[:, : self._columns], block[:, self._columns :]
-            self._products += x.T @ x
-            self._cross += x.T @ t
-            self._squares += square_sum(t)
-            self._sum += block.sum(0, dtype=np.float64)
         self._rows += len(rows)
+        for block in self._blocks.of(rows):
+            self._sum_up(block)
+
+    def _sum_up(self, block: NDArray[np.float32]) -> None:
+        x, t = block[:, : self._columns], block[:, self._columns :]
+        self._products += x.T @ x
+        self._cross += x.T @ t
+        self._squares += square_sum(t)
+        self._sum += block.sum(0, dtype=np.float64)
 
     def problem(self, columns: int) -> Problem:
         """What X in the first `columns` columns has to make up for. What is held is handed over."""
+        for block in self._blocks.rest():
+            self._sum_up(block)
         count = max(self._rows, 1)
         away = self._sum / count
-        mean = away + (self._about.astype(np.float64) if self._rows else 0.0)
+        mean = away + self._blocks.about
         x, t = away[:columns], away[columns:]
         covariance, cross = self._products, self._cross
         del self._products, self._cross

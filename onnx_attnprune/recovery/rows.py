@@ -213,36 +213,69 @@ class Moments:
     rows: int
 
 
-class Gathering:
-    """Sums of rows and of their outer products, in double precision, about the mean of the first rows that come.
+class Blocks:
+    """Brings rows together into blocks, about the mean of the first rows that come, whose products are then summed.
 
-    About zero, a channel whose mean is large beside its spread would lose that spread to rounding.
+    About zero, a column whose mean is large beside its spread would lose that spread to rounding. Rows that are fewer
+    than `columns` wait for others: to add their products up takes longer than to make them.
     """
 
     def __init__(self, columns: int) -> None:
+        self._least = min(columns, BLOCK)
         self._about: NDArray[np.float32] | None = None
-        self._sum, self._products, self._rows = np.zeros(columns), np.zeros((columns, columns)), 0
+        self._waiting: list[NDArray[np.float32]] = []
 
-    def add(self, rows: NDArray[np.float32]) -> None:
-        """Take in some rows. Products of single precision are summed in double precision, block by block."""
+    @property
+    def about(self) -> Array | float:
+        """What the rows of all blocks are short of: [columns]; 0 where none has come."""
+        return 0.0 if self._about is None else self._about.astype(np.float64)
+
+    def of(self, rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """The blocks that are complete with some more rows, which are held until then and must not change."""
+        self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= self._least:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[NDArray[np.float32]]:
+        """The blocks of all rows that wait."""
+        if not self._waiting:
+            return
+        rows = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        self._waiting = []
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
             if self._about is None:
                 self._about = block.mean(0)
-            block = block - self._about
-            self._products += block.T @ block
-            self._sum += block.sum(0, dtype=np.float64)
+            yield block - self._about
+
+
+class Gathering:
+    """Sums of rows and of their outer products, in double precision."""
+
+    def __init__(self, columns: int) -> None:
+        self._blocks, self._rows = Blocks(columns), 0
+        self._sum, self._products = np.zeros(columns), np.zeros((columns, columns))
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Take in some rows. Products of single precision are summed in double precision, block by block."""
         self._rows += len(rows)
+        for block in self._blocks.of(rows):
+            self._sum_up(block)
+
+    def _sum_up(self, block: NDArray[np.float32]) -> None:
+        self._products += block.T @ block
+        self._sum += block.sum(0, dtype=np.float64)
 
     def moments(self) -> Moments:
         """The moments of all rows so far."""
+        for block in self._blocks.rest():
+            self._sum_up(block)
         count = max(self._rows, 1)
         mean = self._sum / count
-        about = 0.0 if self._about is None else self._about.astype(np.float64)
         covariance = self._products / count
         for start in range(0, len(mean), 512):  # a part at a time: a large matrix beside this one is slow to touch
             covariance[start : start + 512] -= np.outer(mean[start : start + 512], mean)
-        return Moments(mean + about, covariance, self._rows)
+        return Moments(mean + self._blocks.about, covariance, self._rows)
 
 
 def spread_back(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -37,10 +40,7 @@ class Segments:
         made = [name for name in names if name not in given]
         session = _session(part_of(self._model, given, made)) if made else None
         moving = True
-        for k, held in enumerate(self._held):
-            found = dict(held)
-            if session is not None:
-                found.update(session.run({name: held[name] for name in session.input_names}, made))
+        for k, found in enumerate(_ahead(partial(_found, session, made), self._held)):
             if k == 0:
                 moving = sum(found[name].nbytes for name in live) * len(self._held) <= room
             if moving:
@@ -72,10 +72,27 @@ class Segments:
         return found
 
 
+def _found(session: Session | None, made: Sequence[str], held: Held) -> Held:
+    """What is held of one run, and what a session makes out of it."""
+    if session is None:
+        return held
+    return held | session.run({name: held[name] for name in session.input_names}, made)
+
+
+def _ahead(make: Callable[[Held], Held], items: Sequence[Held]) -> Iterator[Held]:
+    """What is made of each item, in their order; the next one is being made while this one is looked at."""
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(make, items[0])
+        for item in islice(items, 1, None):  # a slice would hold on to all that is replaced meanwhile
+            found, coming = coming.result(), worker.submit(make, item)
+            yield found
+        yield coming.result()
+
+
 def _session(part: bytes) -> Session:
     """ONNX Runtime's blocked convolutions take in a sum that reads them, and then fail to load a part that gives both
     (1.32: "Failed to find node output"): such a part runs without them."""
     try:
-        return Session(part)
+        return Session(part, shared=True)
     except ModelError:
-        return Session(part, optimisation=Optimisation.PRECISE)
+        return Session(part, optimisation=Optimisation.PRECISE, shared=True)

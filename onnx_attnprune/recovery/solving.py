@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from onnx_attnprune.recovery.factored import solved
 from onnx_attnprune.recovery.rows import Array, Moments
 
 LEAST = 1e-30
@@ -83,7 +84,7 @@ class Problem:
 
     def solved(self, ridge: float) -> Array:
         """The change that minimises the error plus `ridge` |D|^2."""
-        return np.asarray(np.linalg.solve(self._with(ridge), self.cross))
+        return solved(self._with(ridge), self.cross)
 
     def _with(self, ridge: float) -> Array:
         system = self.covariance.copy()

@@ -7,7 +7,7 @@ import enum
 import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ _BFLOAT16 = 16  # TensorProto.BFLOAT16, written out so that this file needs no o
 MOST_THREADS = 4096
 _EXTERNAL = 1  # TensorProto.EXTERNAL
 _SILENT = 4  # ONNX Runtime's FATAL: everything below reaches the user as the one line of an exception, not as a log
+_AS_REQUESTED = 1  # how an arena grows: by what is asked for, not by powers of two
 NO_SIZES: Mapping[str, int] = MappingProxyType({})
 
 
@@ -55,7 +56,9 @@ class Session:
 
     `model` is a path, a serialized model or a ModelProto. A model over 2 GB or with weights in external files has to
     come as a path. `threads` 0 lets ONNX Runtime choose. `sizes`: a value for each free size of the inputs that has a
-    name, for good (some providers take fixed sizes only).
+    name, for good (some providers take fixed sizes only). `shared`: it takes the memory of its tensors from where all
+    such sessions of the process do, on the CPU, which keeps it: for many short-lived ones, each of which would ask the
+    system for its own.
 
     Raises ModelError when ONNX Runtime refuses the model, ProviderError when the provider is missing or can't start,
     SettingsError when `threads` is negative.
@@ -69,11 +72,16 @@ class Session:
         optimisation: Optimisation = Optimisation.ALL,
         threads: int = 0,
         sizes: Mapping[str, int] = NO_SIZES,
+        shared: bool = False,
     ) -> None:
         check_threads(threads)
         chain = chain_of(provider, threads)
         self.provider = provider
-        self._session = self._load(_source(model), chain, self._options(optimisation, threads, sizes))
+        options = self._options(optimisation, threads, sizes)
+        if shared:
+            _share_memory()
+            options.add_session_config_entry("session.use_env_allocators", "1")
+        self._session = self._load(_source(model), chain, options)
         if chain[0][0] not in self._session.get_providers():
             raise ProviderError(
                 f"the {provider} provider can't start on this machine (its driver or library is missing)"
@@ -198,6 +206,15 @@ class Session:
             return ort.OrtValue.ortvalue_from_numpy(array, device, 0), array
         bits = np.ascontiguousarray(_as_bfloat16(array).view(np.uint16))
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BFLOAT16), bits
+
+
+@cache
+def _share_memory() -> None:
+    """Set up the memory that sessions can share; ONNX Runtime has one such place a process, and refuses a second."""
+    import onnxruntime as ort
+
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg(0, _AS_REQUESTED, -1, -1))
 
 
 def _source(model: str | Path | bytes | onnx.ModelProto) -> str | bytes:

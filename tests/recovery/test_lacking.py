@@ -37,3 +37,15 @@ def test_no_rows_are_a_problem_without_rows() -> None:
 def test_squares_are_summed_over_rows_in_double_precision() -> None:
     rows = np.full((1 << 12, 3), 3000.1, np.float32)
     assert square_sum(rows) == pytest.approx((rows.astype(np.float64) ** 2).sum(), rel=1e-7)
+
+
+def test_rows_that_come_one_by_one_are_the_same_problem() -> None:
+    rows = np.random.default_rng(0).standard_normal((30, COLUMNS + OUTPUTS)).astype(np.float32) + 1
+    at_once, one_by_one = Lacking(COLUMNS, OUTPUTS), Lacking(COLUMNS, OUTPUTS)
+    at_once.add(rows)
+    for row in rows:
+        one_by_one.add(row[None])
+    one, other = at_once.problem(COLUMNS), one_by_one.problem(COLUMNS)
+    np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(one.cross, other.cross, rtol=1e-5, atol=1e-5)
+    assert one.spread == pytest.approx(other.spread, rel=1e-5)

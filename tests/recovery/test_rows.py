@@ -7,7 +7,17 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_attnprune.recovery.rows import Gathering, View, results_at, rows_at, rows_of, some, spread_back
+from onnx_attnprune.recovery.rows import (
+    BLOCK,
+    Blocks,
+    Gathering,
+    View,
+    results_at,
+    rows_at,
+    rows_of,
+    some,
+    spread_back,
+)
 from onnx_attnprune.runtime import Session
 
 ALL = 10**6
@@ -142,3 +152,31 @@ def test_the_same_for_a_matrix_product() -> None:
     weight = rng.standard_normal((6, 5)).astype(np.float32)
     back = spread_back(View("x", 6), t, weight, x.shape)
     assert float((back * x).sum()) == pytest.approx(float((t * (x @ weight)).sum()), rel=1e-4)
+
+
+def test_few_rows_wait_for_others() -> None:
+    rows = np.arange(24, dtype=np.float32).reshape(6, 4)
+    blocks = Blocks(4)
+    assert list(blocks.of(rows[:2])) == []
+    (block,) = blocks.of(rows[2:5])
+    assert len(block) == 5
+    assert list(blocks.of(rows[5:])) == []
+    (last,) = blocks.rest()
+    np.testing.assert_array_equal(np.concatenate([block, last]) + blocks.about, rows)
+    assert list(blocks.rest()) == []
+
+
+def test_many_rows_come_in_blocks_about_the_mean_of_the_first() -> None:
+    rows = np.random.default_rng(0).standard_normal((BLOCK + 7, 3)).astype(np.float32)
+    blocks = Blocks(3)
+    found = list(blocks.of(rows))
+    assert [len(block) for block in found] == [BLOCK, 7]
+    np.testing.assert_allclose(blocks.about, rows[:BLOCK].mean(0), rtol=1e-6)
+
+
+def test_moments_of_few_rows_at_a_time_are_those_of_all() -> None:
+    rows = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32) + 3
+    gathered = Gathering(8)
+    for start in range(0, 50, 3):
+        gathered.add(rows[start : start + 3])
+    np.testing.assert_allclose(gathered.moments().covariance, np.cov(rows.T.astype(np.float64), bias=True), rtol=1e-4)

@@ -49,6 +49,15 @@ def test_output_names_choose_and_order() -> None:
     assert list(session.run({"x": X, "y": Y}, ["product"])) == ["product"]
 
 
+def test_sessions_that_share_their_memory_compute_the_same() -> None:
+    held = []
+    for factor in (1, 2, 3):  # what one gives outlives it
+        held.append((factor, Session(ADD, shared=True).run({"x": factor * X, "y": Y})))
+    for factor, outputs in held:
+        np.testing.assert_array_equal(outputs["sum"], factor * X + Y)
+        np.testing.assert_array_equal(outputs["product"], factor * X * Y)
+
+
 def test_scalar_outputs_are_arrays() -> None:
     outputs = Session(model("g (float[3] x) => (float y) {y = ReduceSum<keepdims = 0>(x)}")).run({"x": X[1]})
     assert isinstance(outputs["y"], np.ndarray)
