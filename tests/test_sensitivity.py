@@ -206,7 +206,7 @@ def test_processes_share_the_cores(model: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_cluster_finds_the_same(model: Path) -> None:
     distributed = pytest.importorskip("distributed")
     alone = sensitivity_file(SensitivityRequest(model, criterion="l1"))
-    options: dict[str, Any] = {"threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    options: dict[str, Any] = {"threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
     with distributed.LocalCluster(n_workers=1, **options) as cluster:
         request = SensitivityRequest(model, criterion="l1", scheduler=cluster.scheduler_address)
         assert sensitivity_file(request).groups == alone.groups
