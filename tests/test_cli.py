@@ -151,9 +151,9 @@ def test_every_option_reaches_the_run(tmp_path: Path) -> None:
         ("--calibrate {data}", "obs", "30 samples of data.npz"),
         ("--calibrate {data} --criterion l1", "l1", None),
         ("--calibrate {data} --criterion activation --recover none", "activation", "30 samples of data.npz"),
-        ("--criterion obs", "obs", "256 procedural samples"),
-        ("--criterion obs --steps 2 --scope global", "obs", "256 procedural samples"),
-        ("--criterion activation --target-macs 0.6 --round-to 1", "activation", "256 procedural samples"),
+        ("--criterion obs", "obs", "768 procedural samples"),
+        ("--criterion obs --steps 2 --scope global", "obs", "768 procedural samples"),
+        ("--criterion activation --target-macs 0.6 --round-to 1", "activation", "768 procedural samples"),
     ],
 )
 def test_criteria_that_go_by_samples_say_which(tmp_path: Path, given: str, criterion: str, source: str | None) -> None:

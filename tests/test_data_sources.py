@@ -11,7 +11,7 @@ from PIL import Image
 
 from onnx_attnprune.pipeline.choice import budgets_of
 from onnx_attnprune.pipeline.request import Clock, Request
-from onnx_attnprune.pipeline.samples import FEWEST, MACS, MOST_MACS, SAMPLES, made_up, unlabelled
+from onnx_attnprune.pipeline.samples import FEWEST, LEAST_MACS, MACS, MADE_UP, MOST_MACS, SAMPLES, made_up, unlabelled
 from onnx_attnprune.pipeline.source import read
 from onnx_attnprune.planning import Settings
 from tests.oracle import parse
@@ -173,7 +173,9 @@ def test_whole_runs_are_measured_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("macs", "samples"),
     [
-        (0, SAMPLES),
+        (0, MADE_UP),
+        (LEAST_MACS // 500, 500),
+        (LEAST_MACS // 100, SAMPLES),
         (MACS // SAMPLES, SAMPLES),
         (MACS // 100, 100),
         (MACS // FEWEST, FEWEST),
@@ -183,13 +185,14 @@ def test_whole_runs_are_measured_as_they_are(tmp_path: Path) -> None:
     ],
 )
 def test_a_large_network_is_repaired_on_fewer_made_up_samples(macs: int, samples: int) -> None:
-    assert made_up(macs) == samples
+    assert made_up(macs, MADE_UP) == samples
+    assert made_up(macs, SAMPLES) == min(samples, SAMPLES)
 
 
 def test_few_made_up_samples_are_still_runs_of_which_some_are_held_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in ("MACS", "MOST_MACS"):
+    for limit in ("LEAST_MACS", "MACS", "MOST_MACS"):
         monkeypatch.setattr(f"onnx_attnprune.pipeline.samples.{limit}", 1)
     request = Request(saved(cnn(), tmp_path), tmp_path / "out.onnx", Settings(ratio=0.3))
     clock = Clock(lambda _: None)

@@ -24,8 +24,10 @@ from onnx_attnprune.recovery import (
 )
 
 SAMPLES, FEWEST, BATCH = 256, 32, 16
-# What one pass of procedural samples may cost, of which a repair takes some ten: of more than FEWEST, and of any.
-MACS, MOST_MACS = 500_000_000_000, 1_000_000_000_000
+MADE_UP = 768  # made-up pictures for a small network: they tell less than the user's, and cost nothing but time
+# What one pass of procedural samples may cost, of which a repair takes some ten: of more than SAMPLES, of more than
+# FEWEST, and of any.
+LEAST_MACS, MACS, MOST_MACS = 100_000_000_000, 500_000_000_000, 1_000_000_000_000
 
 
 def calibration_of(request: Request, source: Source, analysis: Analysis, shapes: Shapes, sample: Shapes) -> Calibration:
@@ -40,7 +42,9 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
         feeds = {n: np.asarray(a[:SAMPLES]) for n, a in source.calibration.feeds.items()}
         batch = _batch(min(source.calibration.size, SAMPLES)) if whole_batch else single[0]
         return in_batches(feeds, batch, _out_of(source.calibration))
-    samples = made_up(analysis.macs({}) // max(next(iter(shapes.values()), (1,))[0], 1))
+    pictures = any(len(shape) > 3 for shape in shapes.values())
+    macs = analysis.macs({}) // max(next(iter(shapes.values()), (1,))[0], 1)
+    samples = made_up(macs, MADE_UP if pictures else SAMPLES)
     batch = min(BATCH, samples // UNSEEN) if whole_batch else 1  # what no fit sees is a run of its own
     shapes = with_batch(source.specs, source.shapes, source.free, batch) if whole_batch else sample
     limits = index_limits(analysis.graph)
@@ -57,11 +61,11 @@ def _batch(samples: int) -> int:
     return samples // -(-samples // BATCH)
 
 
-def made_up(macs: int) -> int:
-    """How many procedural samples a network is repaired on that takes so many MACs for one: by these, not by the clock,
-    so that every machine makes the same of it."""
+def made_up(macs: int, most: int) -> int:
+    """How many procedural samples a network is repaired on that takes so many MACs for one, at most SAMPLES or `most`
+    where it is small: by these, not by the clock, so that every machine makes the same of it."""
     fewest = max(min(FEWEST, MOST_MACS // max(macs, 1)), UNSEEN)
-    return min(max(MACS // max(macs, 1), fewest), SAMPLES)
+    return max(min(max(MACS // max(macs, 1), fewest), SAMPLES), min(LEAST_MACS // max(macs, 1), most))
 
 
 def _out_of(given: Dataset) -> str:

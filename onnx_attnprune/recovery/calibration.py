@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_attnprune.graph import SAMPLE_RATE, ModelProto, as_float32, float_type, is_sample_rate
+from onnx_attnprune.recovery.pictures import picture
 from onnx_attnprune.recovery.sounds import sounds
 
 Array = NDArray[Any]
@@ -76,7 +77,6 @@ class Range:
 UNIT, SIGNED, BYTES = Range("[0, 1]"), Range("[-1, 1]", 2.0, -1.0), Range("[0, 255]", 255.0)
 WHITENED = Range("zero mean, unit variance", whitened=True)
 RANGES = (UNIT, SIGNED, WHITENED, BYTES)
-COLOURS, SHARED = 3, (0.6, 1.0)  # the share of a colour that all colours have in common
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +94,13 @@ class Inputs:
 
 
 def procedural(inputs: Inputs, samples: int, pixels: Range, seed: int = 0) -> Calibration:
-    """Samples made without data: images of blurred noise, of 1/f noise and of rectangles, in the range `pixels`; 1/f
-    noise along time or features; something like speech where an input is sound; random token ids, with masks that end
-    at random places."""
+    """Samples made without data: pictures of several kinds in the range `pixels`; 1/f noise along time or features;
+    something like speech where an input is sound; random token ids, with masks that end at random places."""
     rng = np.random.default_rng(seed)
     count = max(1, -(-samples // inputs.batch))
     recordings = {name: sounds((count, *inputs.shapes[name]), rng) for name in sorted(inputs.waves)}
     runs = tuple(
-        _run(inputs, pixels, rng) | {n: a[k].astype(inputs.dtypes[n]) for n, a in recordings.items()}
+        _run(inputs, pixels, k * inputs.batch, rng) | {n: a[k].astype(inputs.dtypes[n]) for n, a in recordings.items()}
         for k in range(count)
     )
     images = any(len(shape) > 3 for shape in inputs.shapes.values())
@@ -110,7 +109,7 @@ def procedural(inputs: Inputs, samples: int, pixels: Range, seed: int = 0) -> Ca
     return Calibration(runs, told, True)
 
 
-def _run(inputs: Inputs, pixels: Range, rng: np.random.Generator) -> dict[str, Array]:
+def _run(inputs: Inputs, pixels: Range, made: int, rng: np.random.Generator) -> dict[str, Array]:
     feeds: dict[str, Array] = {}
     lengths: dict[int, NDArray[np.float64]] = {}  # masks of one run end at the same places
     for name, shape in inputs.shapes.items():
@@ -122,7 +121,7 @@ def _run(inputs: Inputs, pixels: Range, rng: np.random.Generator) -> dict[str, A
         elif is_sample_rate(name) and math.prod(shape) == 1:
             feeds[name] = np.full(shape, SAMPLE_RATE, dtype)
         elif np.issubdtype(dtype, np.floating) or "float" in dtype.name:
-            feeds[name] = _floats(shape, pixels, rng).astype(dtype)
+            feeds[name] = _floats(shape, pixels, made, rng).astype(dtype)
         elif dtype == np.bool_ or "mask" in name.lower():
             ends = lengths.setdefault(first, rng.random(first) * 0.75 + 0.25)
             feeds[name] = _inside(shape, ends).astype(dtype)
@@ -131,10 +130,10 @@ def _run(inputs: Inputs, pixels: Range, rng: np.random.Generator) -> dict[str, A
     return feeds
 
 
-def _floats(shape: tuple[int, ...], pixels: Range, rng: np.random.Generator) -> Array:
+def _floats(shape: tuple[int, ...], pixels: Range, made: int, rng: np.random.Generator) -> Array:
     if len(shape) > 3:
-        return _images(shape, pixels, rng)
-    return _pink(shape, 1, rng) if len(shape) > 1 else rng.standard_normal(shape)
+        return _images(shape, pixels, made, rng)
+    return _pink(shape, rng) if len(shape) > 1 else rng.standard_normal(shape)
 
 
 def _inside(shape: tuple[int, ...], lengths: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -143,13 +142,14 @@ def _inside(shape: tuple[int, ...], lengths: NDArray[np.float64]) -> NDArray[np.
     return np.broadcast_to(inside, shape)
 
 
-def _images(shape: tuple[int, ...], pixels: Range, rng: np.random.Generator) -> NDArray[np.float32]:
+def _images(shape: tuple[int, ...], pixels: Range, made: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Pictures, behind `made` others: the kinds go on from run to run, also where one holds a single sample."""
     if shape[-1] in (1, 3, 4) and shape[1] > 4:  # channels last, as TensorFlow has them
-        return np.ascontiguousarray(np.moveaxis(_images((shape[0], shape[-1], *shape[1:-1]), pixels, rng), 1, -1))
+        pictures = _images((shape[0], shape[-1], *shape[1:-1]), pixels, made, rng)
+        return np.ascontiguousarray(np.moveaxis(pictures, 1, -1))
     images = np.empty(shape, np.float32)
-    makers = (_blurred, lambda s, r: _pink(s, 2, r), _rectangles)
     for k in range(shape[0]):
-        image = _coloured(makers[k % 3], shape[1:], rng)
+        image = picture(made + k, shape[1:], rng)
         image = (image - image.min()) / (np.ptp(image) + 1e-6)
         if pixels.whitened:
             images[k] = (image - image.mean()) / (image.std() + 1e-6)
@@ -159,48 +159,8 @@ def _images(shape: tuple[int, ...], pixels: Range, rng: np.random.Generator) -> 
     return images
 
 
-def _coloured(
-    make: Callable[[tuple[int, ...], np.random.Generator], NDArray[np.float64]], shape: tuple[int, ...],
-    rng: np.random.Generator,
-) -> NDArray[np.float64]:  # fmt: skip  # two lines
-    """One image. Three colours go together, as in photographs, where most of what one shows the others show too."""
-    own = make(shape, rng)
-    if shape[0] != COLOURS:
-        return own
-    share = rng.uniform(*SHARED)
-    grey = make((1, *shape[1:]), rng)
-    return np.asarray(share * _standard(grey) + np.sqrt(1 - share**2) * _standard(own))
-
-
-def _standard(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray((image - image.mean()) / (image.std() + 1e-6))
-
-
-def _pink(shape: tuple[int, ...], axes: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Noise whose amplitude falls with frequency along the last `axes` axes, of unit variance."""
-    last = tuple(range(-axes, 0))
-    grid = np.meshgrid(*(np.fft.fftfreq(shape[k]) for k in last), indexing="ij")
-    radius = np.sqrt(sum(g**2 for g in grid))
-    spectrum = np.fft.fftn(rng.standard_normal(shape), axes=last) / np.maximum(radius, 1 / max(shape[k] for k in last))
-    wave = np.fft.ifftn(spectrum, axes=last).real
+def _pink(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Noise whose amplitude falls with frequency along the last axis, of unit variance."""
+    radius = np.abs(np.fft.fftfreq(shape[-1]))
+    wave = np.fft.ifft(np.fft.fft(rng.standard_normal(shape)) / np.maximum(radius, 1 / shape[-1])).real
     return np.asarray(wave / (wave.std() + 1e-12))
-
-
-def _blurred(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Noise that is smooth over a random number of pixels."""
-    last = (-2, -1)
-    width = rng.uniform(0.02, 0.15)
-    grid = np.meshgrid(np.fft.fftfreq(shape[-2]), np.fft.fftfreq(shape[-1]), indexing="ij")
-    window = np.exp(-(grid[0] ** 2 + grid[1] ** 2) / (2 * width**2))
-    return np.asarray(np.fft.ifft2(np.fft.fft2(rng.standard_normal(shape), axes=last) * window, axes=last).real)
-
-
-def _rectangles(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Rectangles of random places, sizes and colours upon each other."""
-    image = np.zeros(shape)
-    height, width = shape[-2:]
-    for _ in range(8):
-        top, left = rng.integers(0, height), rng.integers(0, width)
-        bottom, right = rng.integers(top, height) + 1, rng.integers(left, width) + 1
-        image[..., top:bottom, left:right] = rng.standard_normal((*shape[:-2], 1, 1))
-    return image

@@ -16,6 +16,7 @@ from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.branches import straightened, taken_of
 from onnx_attnprune.recovery.calibration import Calibration, Feeds, runnable
 from onnx_attnprune.recovery.least_squares import is_unseen
+from onnx_attnprune.recovery.norms import at_home
 from onnx_attnprune.recovery.registry import Limits, Recovery, recover
 from onnx_attnprune.recovery.spent import Spent
 from onnx_attnprune.runtime import Session
@@ -58,11 +59,11 @@ def _branching(
     limits: Limits | None,
 ) -> Recovery:  # fmt: skip  # two lines
     """Repair; in a network with branches those that the samples take."""
-    taken = taken_of(analysis, calibration)
+    taken, limits = taken_of(analysis, calibration), limits or Limits()
     if not taken:
-        return recover(name, analysis, alive, pruned, calibration, limits)
+        return at_home(name, analysis, alive, pruned, calibration, limits)
     straight = inlined(pruned, taken)
-    found = recover(name, straightened(analysis, taken), alive, straight, calibration, limits)
+    found = at_home(name, straightened(analysis, taken), alive, straight, calibration, limits)
     return replace(found, model=nested(pruned, found.model, taken))
 
 
