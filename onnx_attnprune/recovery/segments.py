@@ -58,8 +58,7 @@ class Segments:
         made = [name for name in dict.fromkeys(wanted) if name not in given]
         session = _session(part_of(self._model, given, made))
         for k in runs:
-            held = self._held[k]
-            found = dict(held) | session.run({name: held[name] for name in session.input_names}, made)
+            found = _found(session, made, self._held[k])
             yield k, {name: found[name] for name in wanted}
 
     def _given(self) -> dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]:

@@ -210,7 +210,7 @@ class Session:
 
 @cache
 def _share_memory() -> None:
-    """Set up the memory that sessions can share; ONNX Runtime has one such place a process, and refuses a second."""
+    """Set up the memory that sessions can share; ONNX Runtime has one such place a process."""
     import onnxruntime as ort
 
     place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
