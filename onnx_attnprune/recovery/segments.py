@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +37,8 @@ class Segments:
         made = [name for name in names if name not in given]
         session = _session(part_of(self._model, given, made)) if made else None
         moving = True
-        for k, found in enumerate(_ahead(partial(_found, session, made), self._held)):
+        for k, held in enumerate(self._held):
+            found = _found(session, made, held)
             if k == 0:
                 moving = sum(found[name].nbytes for name in live) * len(self._held) <= room
             if moving:
@@ -76,16 +74,6 @@ def _found(session: Session | None, made: Sequence[str], held: Held) -> Held:
     if session is None:
         return held
     return held | session.run({name: held[name] for name in session.input_names}, made)
-
-
-def _ahead(make: Callable[[Held], Held], items: Sequence[Held]) -> Iterator[Held]:
-    """What is made of each item, in their order; the next one is being made while this one is looked at."""
-    with ThreadPoolExecutor(1) as worker:
-        coming = worker.submit(make, items[0])
-        for item in islice(items, 1, None):  # a slice would hold on to all that is replaced meanwhile
-            found, coming = coming.result(), worker.submit(make, item)
-            yield found
-        yield coming.result()
 
 
 def _session(part: bytes) -> Session:

@@ -57,8 +57,8 @@ class Session:
     `model` is a path, a serialized model or a ModelProto. A model over 2 GB or with weights in external files has to
     come as a path. `threads` 0 lets ONNX Runtime choose. `sizes`: a value for each free size of the inputs that has a
     name, for good (some providers take fixed sizes only). `shared`: it takes the memory of its tensors from where all
-    such sessions of the process do, on the CPU, which keeps it: for many short-lived ones, each of which would ask the
-    system for its own.
+    such sessions of the process do, on the CPU, which keeps it, and its threads sleep where they wait: for many
+    short-lived ones between other work.
 
     Raises ModelError when ONNX Runtime refuses the model, ProviderError when the provider is missing or can't start,
     SettingsError when `threads` is negative.
@@ -81,6 +81,7 @@ class Session:
         if shared:
             _share_memory()
             options.add_session_config_entry("session.use_env_allocators", "1")
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = self._load(_source(model), chain, options)
         if chain[0][0] not in self._session.get_providers():
             raise ProviderError(

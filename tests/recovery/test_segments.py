@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
-from onnx_attnprune.recovery.segments import Held, Segments, _ahead
+from onnx_attnprune.recovery.segments import Segments
 from tests.oracle import parse
 from tests.recovery.helpers import put, session, stored
 
@@ -46,20 +44,3 @@ def test_only_what_later_pieces_need_is_held() -> None:
     pieces = Segments(model, runs)
     list(pieces.step(["c"], ["e"], ["e", "y"], 1 << 20))
     assert set(pieces._held[0]) == {"d", "a"}
-
-
-def test_the_next_run_is_made_while_one_is_looked_at() -> None:
-    made: list[int] = []
-    second = threading.Event()
-
-    def make(held: Held) -> Held:
-        made.append(int(held["x"]))
-        if len(made) == 2:
-            second.set()
-        return held
-
-    items = _ahead(make, [{"x": np.array(k)} for k in range(4)])
-    assert int(next(items)["x"]) == 0
-    assert second.wait(60)  # without being asked for
-    assert [int(held["x"]) for held in items] == [1, 2, 3]
-    assert made == [0, 1, 2, 3]
