@@ -96,12 +96,12 @@ class Mender:
 
     def matrix(self, job: Job) -> Array:
         """The present weight of a job as [groups, columns, outputs of a group]."""
-        return job.consumer.form.matrix(self._weights.present(job.consumer), 1)
+        return job.consumer.form.matrix(self._weights.present(job), 1)
 
     def move(self, job: Job, change: Array, shift: Array) -> None:
         """Add a `change` [columns, outputs] to the present weight of a job without groups, and a shift [outputs] to its
         bias."""
-        present = self._weights.present(job.consumer)
+        present = self._weights.present(job)
         self._weights.replace([job], present + job.consumer.form.weight(change[None], present.shape))
         self._biases.add(shift_of(self._analysis, job.consumer, shift))
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import Node
 from onnx_attnprune.grouping import Analysis
@@ -59,13 +61,25 @@ def couples_of(
             continue
         first = makers.get(source_of(analysis, flow, job.consumer.node, job.view.data))
         if first is not None and _is_plain(first) and len(_uses(analysis, first)) == 1 == len(_uses(analysis, job)):
-            yield Couple(first, job, target)
+            couple = Couple(first, job, target)
+            if _meet(analysis, couple):
+                yield couple
 
 
 def _is_plain(job: Job) -> bool:
     c = job.consumer
     spread = c.node.op == "ConvTranspose"
     return (c.node.domain, c.node.op) in PLAIN and job.view.groups == 1 and not (c.recurrent or c.whole or spread)
+
+
+def _meet(analysis: Analysis, couple: Couple) -> bool:
+    """True where the channels that the first layer makes are those that the second one sums over."""
+    made, read = couple.first.consumer, couple.second.consumer
+    places = []
+    for consumer, name in ((made, couple.made), (read, couple.second.view.data)):
+        rank = len(analysis.tensors[name].axes or ())
+        places.append((rank, consumer.channel % max(rank, 1)))
+    return places[0] == places[1] and np.array_equal(made.outputs, ~read.removed)
 
 
 def _uses(analysis: Analysis, job: Job) -> Sequence[object]:

@@ -33,10 +33,10 @@ class Weights:
             whole = np.compress(self._analysis.space.mask(axis, self._alive), whole, axis=k)
         return whole
 
-    def present(self, consumer: Consumer) -> Array:
-        """The weight as it stands in the pruned model."""
-        name = self._node(consumer).input[consumer.linear.weight]
-        return self._graph.constants[name].array().astype(np.float64)
+    def present(self, job: Job) -> Array:
+        """The weight as it stands in the pruned model: one that its nodes lay out anew is as it was cut."""
+        stored = self._graph.constants.get(self._node(job.consumer).input[job.consumer.linear.weight])
+        return self.cut(job.consumer, job.read()) if stored is None else stored.array().astype(np.float64)
 
     def is_fine(self, consumer: Consumer) -> bool:
         """True where a weight is stored in at least single precision, so that rounding says nothing of its worth."""

@@ -9,7 +9,6 @@ from onnx import ModelProto
 from onnx_attnprune import surgery
 from onnx_attnprune.recovery import Calibration, Limits, guarded, recover
 from onnx_attnprune.recovery.guard import divergence
-from onnx_attnprune.recovery.together import vertex
 from tests.oracle import parse
 from tests.recovery.helpers import put, run, stored, without
 
@@ -81,6 +80,13 @@ def test_couples_are_nearer_to_the_original_than_layer_after_layer(text: str, re
     assert found["paired"] < 0.9 * found["sequential"]
 
 
+def test_a_weight_that_is_turned_before_it_is_read_is_fitted_too() -> None:
+    text = DENSE.replace("float[6, 16] w1", "float[16, 6] w1")
+    text = text.replace("a = MatMul(x, w1)", "t = Transpose<perm = [1, 0]>(w1) a = MatMul(x, t)")
+    found = errors(parse(text), {"w1": [0, 3, 5, 6, 9, 11, 14]}, each=256)
+    assert found["paired"] < 0.9 * found["sequential"]
+
+
 def test_too_few_runs_to_hold_some_back_leave_the_sequential_fit() -> None:
     model = parse(DENSE)
     found = errors(model, {"w1": [0, 3, 5]}, runs=3)
@@ -118,8 +124,3 @@ def test_it_says_how_many_couples_came_nearer_and_how_far_it_is() -> None:
     assert found.method.endswith(", then couples of layers (1)")
     assert told[-1] == "repair: couple 1 of 1"
     assert "fit couples" in dict(found.parts)
-
-
-def test_the_lowest_point_of_a_parabola() -> None:
-    assert vertex([(x, 3 * (x - 0.7) ** 2 + 1) for x in (0.0, 0.5, 1.0)]) == pytest.approx(0.7)
-    assert vertex([(0.0, 1.0), (0.5, 2.0), (1.0, 1.0)]) is None

@@ -1,0 +1,94 @@
+"""The step for the first of two layers: the least-squares one where nothing bends, and no longer than it should be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx_attnprune import surgery
+from onnx_attnprune.recovery.producers import couples_of
+from onnx_attnprune.recovery.segments import Segments
+from onnx_attnprune.recovery.sequential import ordered
+from onnx_attnprune.recovery.targets import Flow
+from onnx_attnprune.recovery.together import RIDGE_OUT, Together, vertex
+from tests.oracle import parse
+from tests.recovery.helpers import put, stored, without
+
+TEXT = """g (float[N, 6] x) => (float[N, 4] y)
+<float[6, 8] w1, float[8] b1, float[8, 4] w2> {
+    a = MatMul(x, w1)
+    b = Add(a, b1)
+    c = ACTIVATION(b)
+    y = MatMul(c, w2)
+}"""
+KEPT = [0, 2, 3]
+
+
+class Case:
+    """A couple in a pruned model as it was cut, and what the unpruned one gives."""
+
+    def __init__(self, activation: str, bias: float) -> None:
+        self.model = parse(TEXT.replace("ACTIVATION", activation))
+        put(self.model, "b1", np.full(8, bias))
+        analysis, alive = without(self.model, {"w1": [k for k in range(8) if k not in KEPT]})
+        self.pruned = surgery.prune(analysis, alive)
+        jobs = ordered(analysis, alive)
+        flow = Flow(analysis, jobs)
+        targets = [flow.target(k, job) for k, job in enumerate(jobs)]
+        (self.couple,) = couples_of(analysis, alive, flow, jobs, targets)
+        rng = np.random.default_rng(0)
+        self.x = [rng.standard_normal((512, 6)).astype(np.float32) + 1 for _ in range(4)]
+        runs = [{"x": x} for x in self.x]
+        self.wanted = [held["y"] for held in Segments(self.model, runs).step(["y"], ["y"], ["y"], 1 << 30)]
+        self.after = Segments(self.pruned, runs)
+        self.after.go_on(["a"], list(self.couple.names), 1 << 30)
+        self.fit = Together(analysis, alive, self.pruned, self.couple, self.after, self.wanted)
+
+    def lack(self) -> float:
+        """The mean squared lack of the pruned model on the samples that are held back."""
+        (found,) = [held["y"] for _, held in self.after.look(["y"], [3])]
+        return float(np.mean((self.wanted[3] - found) ** 2))
+
+
+def test_where_nothing_bends_the_step_is_the_least_squares_one() -> None:
+    """All units are far above zero: with the second weight as it is, the first one's change is a linear problem."""
+    case = Case("Relu", 40.0)
+    change, shift = case.fit._direction(1e-9)
+    x = np.concatenate(case.x[:3]).astype(np.float64)
+    w1, w2 = stored(case.model, "w1"), stored(case.model, "w2").astype(np.float64)
+    lack = np.concatenate(case.wanted[:3]) - (x @ w1[:, KEPT] + 40.0) @ w2[KEPT]
+    both = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    curve = w2[KEPT] @ w2[KEPT].T
+    curve += RIDGE_OUT * np.trace(curve) / 3 * np.eye(3)
+    best = np.linalg.lstsq(both, lack, rcond=None)[0] @ w2[KEPT].T @ np.linalg.inv(curve)
+    np.testing.assert_allclose(change, best[:-1], atol=1e-3 * np.abs(best[:-1]).max())
+    np.testing.assert_allclose(shift, best[-1], atol=1e-3 * np.abs(best[-1]).max())
+
+
+def test_the_step_goes_back_to_the_length_that_did_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("Relu", 0.3)
+    before = stored(case.pruned, "w1").copy()
+    change, shift = case.fit._direction(1e-4)
+    told = iter([1.0, 3.0, 2.0, 1.0])  # half the step, all of it, what the parabola says, and back
+    monkeypatch.setattr(Together, "_direction", lambda *_: (change, shift))
+    monkeypatch.setattr(Together, "_error", lambda _: next(told))
+    assert case.fit._step(1e-4, 4.0) == 1.0
+    np.testing.assert_allclose(stored(case.pruned, "w1") - before, 0.5 * change, rtol=1e-3, atol=1e-6)
+
+
+def test_slopes_are_those_of_the_activation() -> None:
+    case = Case("Tanh", 0.3)
+    a = np.random.default_rng(1).standard_normal((64, 3)).astype(np.float32)
+    np.testing.assert_allclose(case.fit._slope(a), 1 - np.tanh(a + 0.3) ** 2, atol=1e-3)
+
+
+def test_a_fit_lowers_the_lack_on_samples_that_it_has_not_seen() -> None:
+    case = Case("Tanh", 0.3)
+    before = case.lack()
+    assert case.fit.fit(1e-4)
+    assert case.lack() < 0.7 * before
+
+
+def test_the_lowest_point_of_a_parabola() -> None:
+    assert vertex([(x, 3 * (x - 0.7) ** 2 + 1) for x in (0.0, 0.5, 1.0)]) == pytest.approx(0.7)
+    assert vertex([(0.0, 1.0), (0.5, 2.0), (1.0, 1.0)]) is None
