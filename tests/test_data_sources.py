@@ -11,7 +11,17 @@ from PIL import Image
 
 from onnx_attnprune.pipeline.choice import budgets_of
 from onnx_attnprune.pipeline.request import Clock, Request
-from onnx_attnprune.pipeline.samples import FEWEST, LEAST_MACS, MACS, MADE_UP, MOST_MACS, SAMPLES, made_up, unlabelled
+from onnx_attnprune.pipeline.samples import (
+    FEWEST,
+    LEAST_MACS,
+    MACS,
+    MADE_UP,
+    MOST_MACS,
+    SAMPLES,
+    drawn,
+    made_up,
+    unlabelled,
+)
 from onnx_attnprune.pipeline.source import read
 from onnx_attnprune.planning import Settings
 from tests.oracle import parse
@@ -166,8 +176,7 @@ def test_whole_runs_are_measured_as_they_are(tmp_path: Path) -> None:
     assert "40 runs of runs.npz" in found["repair"]["method"]
     assert found["speed"]["shapes"] == {"x": [5, 3], "rate": []}
     done = run(path, tmp_path / "out.onnx", "--target-latency", 0.99, "--latency-seconds", 0.02, *given)
-    assert done.exit_code in (0, 5), done.output  # a network so small need not get faster
-    assert done.exit_code == 0 or "can't be kept" in done.stderr
+    assert done.exit_code in (0, 5), done.output  # a network so small need not get faster, nor can it always be cut
 
 
 @pytest.mark.parametrize(
@@ -187,6 +196,11 @@ def test_whole_runs_are_measured_as_they_are(tmp_path: Path) -> None:
 def test_a_large_network_is_repaired_on_fewer_made_up_samples(macs: int, samples: int) -> None:
     assert made_up(macs, MADE_UP) == samples
     assert made_up(macs, SAMPLES) == min(samples, SAMPLES)
+
+
+def test_large_pictures_are_no_more_than_the_usual_number() -> None:
+    assert made_up(1, drawn(3 * 32 * 32)) == MADE_UP
+    assert made_up(1, drawn(3 * 224 * 224)) == SAMPLES
 
 
 def test_few_made_up_samples_are_still_runs_of_which_some_are_held_back(

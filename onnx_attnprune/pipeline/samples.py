@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from onnx_attnprune.evaluate.data import Dataset
@@ -25,6 +27,7 @@ from onnx_attnprune.recovery import (
 
 SAMPLES, FEWEST, BATCH = 256, 32, 16
 MADE_UP = 768  # made-up pictures for a small network: they tell less than the user's, and cost nothing but time
+NUMBERS = 10_000_000  # that more than SAMPLES made-up pictures may hold together: large ones take long to draw
 # What one pass of procedural samples may cost, of which a repair takes some ten: of more than SAMPLES, of more than
 # FEWEST, and of any.
 LEAST_MACS, MACS, MOST_MACS = 100_000_000_000, 500_000_000_000, 1_000_000_000_000
@@ -44,7 +47,8 @@ def calibration_of(request: Request, source: Source, analysis: Analysis, shapes:
         return in_batches(feeds, batch, _out_of(source.calibration))
     pictures = any(len(shape) > 3 for shape in shapes.values())
     macs = analysis.macs({}) // max(next(iter(shapes.values()), (1,))[0], 1)
-    samples = made_up(macs, MADE_UP if pictures else SAMPLES)
+    numbers = sum(math.prod(shape[1:]) for shape in shapes.values())
+    samples = made_up(macs, drawn(numbers) if pictures else SAMPLES)
     batch = min(BATCH, samples // UNSEEN) if whole_batch else 1  # what no fit sees is a run of its own
     shapes = with_batch(source.specs, source.shapes, source.free, batch) if whole_batch else sample
     limits = index_limits(analysis.graph)
@@ -66,6 +70,11 @@ def made_up(macs: int, most: int) -> int:
     where it is small: by these, not by the clock, so that every machine makes the same of it."""
     fewest = max(min(FEWEST, MOST_MACS // max(macs, 1)), UNSEEN)
     return max(min(max(MACS // max(macs, 1), fewest), SAMPLES), min(LEAST_MACS // max(macs, 1), most))
+
+
+def drawn(numbers: int) -> int:
+    """How many pictures of so many numbers each are made up for a small network, if more than SAMPLES."""
+    return min(MADE_UP, NUMBERS // max(numbers, 1))
 
 
 def _out_of(given: Dataset) -> str:
