@@ -176,7 +176,8 @@ def test_whole_runs_are_measured_as_they_are(tmp_path: Path) -> None:
     assert "40 runs of runs.npz" in found["repair"]["method"]
     assert found["speed"]["shapes"] == {"x": [5, 3], "rate": []}
     done = run(path, tmp_path / "out.onnx", "--target-latency", 0.99, "--latency-seconds", 0.02, *given)
-    assert done.exit_code in (0, 5), done.output  # a network so small need not get faster, nor can it always be cut
+    assert done.exit_code in (0, 5), done.output  # a network so small need not get faster
+    assert done.exit_code == 0 or "can't be kept" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,17 @@ def test_a_latency_that_can_not_be_had_says_what_could(tmp_path: Path, counted: 
     assert files(tmp_path) == {"in.onnx"}
 
 
+def test_nodes_that_take_no_time_can_save_none(
+    tmp_path: Path, counted: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing._Stopwatch, "node_seconds", lambda self: dict.fromkeys(range(99), 0.0))
+    given = ["--target-latency", 0.9, "--round-to", 2, "--latency-seconds", 0.01]
+    done = run(saved(wide(), tmp_path), tmp_path / "out.onnx", *given)
+    assert done.exit_code == 5
+    assert "--target-latency 0.9 can't be kept: by the time that each node takes" in done.stderr
+    assert files(tmp_path) == {"in.onnx"}
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -69,6 +69,11 @@ def _trials(
 ) -> tuple[list[Work], list[TimedTrial]]:
     """Choices by the estimated time: first where the estimate keeps the limit, then where the last measurements say."""
     limit = settings.target_latency or 1.0
+    if not budgets.alive(choices[-1]):
+        raise PromiseError(
+            f"--target-latency {limit:g} can't be kept: by the time that each node takes, no channel that the settings "
+            "let go saves any (see --round-to, --include, --exclude; --latency-seconds measures longer)"
+        )
     works: list[Work] = []
     trials: list[TimedTrial] = []
     seen: set[tuple[tuple[int, int], ...]] = set()

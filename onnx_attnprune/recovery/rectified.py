@@ -56,16 +56,7 @@ class Seen:
 
     def shown(self, mean: Array, low: float, high: float) -> Shown:
         """The same for the rounds, about the `mean` of x."""
-        least, most, present = self.lack.copy(), self.lack.copy(), self.target - self.lack
-        if np.isfinite(low):
-            hidden = self.target < low
-            np.copyto(least, -np.inf, where=hidden)
-            np.subtract(np.float32(low), present, out=most, where=hidden)
-        if np.isfinite(high):
-            hidden = self.target > high
-            np.copyto(most, np.inf, where=hidden)
-            np.subtract(np.float32(high), present, out=least, where=hidden)
-        return Shown(self.x - mean.astype(np.float32), least, most)
+        return Shown(self.x - mean.astype(np.float32), *allowed(self.target, self.lack, low, high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +74,20 @@ class Shown:
         added += mean.astype(np.float32)
         np.minimum(added, self.most, out=added)
         return np.maximum(added, self.least, out=added)
+
+
+def allowed(target: Rows, lack: Rows, low: float, high: float) -> tuple[Rows, Rows]:
+    """What may be added at least and at most to numbers that lack `lack` to be `target`, so that nothing shows."""
+    least, most, present = lack.copy(), lack.copy(), target - lack
+    if np.isfinite(low):
+        hidden = target < low
+        np.copyto(least, -np.inf, where=hidden)
+        np.subtract(np.float32(low), present, out=most, where=hidden)
+    if np.isfinite(high):
+        hidden = target > high
+        np.copyto(most, np.inf, where=hidden)
+        np.subtract(np.float32(high), present, out=least, where=hidden)
+    return least, most
 
 
 def together(parts: Sequence[Seen]) -> Seen:

@@ -29,7 +29,7 @@ from onnx_attnprune.recovery.lacking import Lacking
 from onnx_attnprune.recovery.least_squares import is_unseen, rows_wanted
 from onnx_attnprune.recovery.mending import Mender
 from onnx_attnprune.recovery.producers import Couple
-from onnx_attnprune.recovery.rectified import Rows, Seen, bounded, together
+from onnx_attnprune.recovery.rectified import Rows, Seen, allowed, bounded, together
 from onnx_attnprune.recovery.rows import results_at, results_in, rows_at, some, spread_back
 from onnx_attnprune.recovery.segments import Held, Segments
 from onnx_attnprune.recovery.solving import LEAST, Problem, shift_with, shrinkage, solve
@@ -81,14 +81,10 @@ class Together:
 
     def _lack(self, run: int, held: Held) -> Rows:
         """What the target lacks, of its shape; nothing where all that reads it makes the same of what is there."""
-        target, present = self._couple.target, held[self._couple.aim]
+        target = self._couple.target
         wanted = np.compress(self._kept, self._wanted[run], axis=1 if self._views[1].kernel else -1)
-        lack = wanted - present
-        if np.isfinite(target.low):
-            lack = np.where(wanted < target.low, np.minimum(target.low - present, 0), lack)
-        if np.isfinite(target.high):
-            lack = np.where(wanted > target.high, np.maximum(target.high - present, 0), lack)
-        return np.asarray(lack, np.float32)
+        least, most = allowed(wanted, wanted - held[self._couple.aim], target.low, target.high)
+        return np.asarray(np.clip(0.0, least, most), np.float32)
 
     def _error(self) -> float:
         """The mean squared lack on unseen samples."""

@@ -8,7 +8,7 @@ MUTANTS = [
     ("Together._direction", "@ inverse, lack=", "@ np.eye(len(inverse)), lack="),
     ("Together._direction", "change, shift_with(problem, change, centred=True)", "change, 0 * problem.lack"),
     ("Together._direction", "_ridged(by_channel @ by_channel.T", "_ridged(by_channel @ by_channel.T * 100"),
-    ("Together._lack", "np.minimum(target.low - present, 0)", "target.low - present"),
+    ("Together._lack", "target.low, target.high", "-np.inf, np.inf"),
     ("Together._step", "if best != done:", "if False:"),
     ("Together._step", "length - done) * change", "length) * change"),
     ("Together._slope", "(2 * nudge)", "nudge"),
