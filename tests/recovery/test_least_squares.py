@@ -237,15 +237,16 @@ def test_a_trained_network_gets_most_of_its_accuracy_back(name: str) -> None:
 
 
 def test_colours_of_made_up_images_go_together() -> None:
-    inputs = Inputs({"x": (60, 3, 24, 20)}, {"x": np.dtype(np.float32)}, {}, 60)
+    inputs = Inputs({"x": (30, 3, 24, 20)}, {"x": np.dtype(np.float32)}, {}, 30)
     shared, least = [], []
-    for image in procedural(inputs, 60, UNIT).runs[0]["x"]:
+    for image in procedural(inputs, 30, UNIT).runs[0]["x"]:
         between = np.corrcoef(image.reshape(3, -1))
         shared.append(between[np.triu_indices(3, 1)].mean())
         least.append(between.min())
-    assert np.mean(np.array(least) < 0.9) > 0.8  # and most are not grey
+    assert np.min(shared) > 0.2
     assert np.mean(shared) > 0.5  # without a common share they go by chance
-    assert np.mean(np.array(shared) > 0) > 0.9
+    assert np.max(least) < 0.9999  # and none is all grey
+    assert np.mean(np.array(least) < 0.9) > 0.8
 
 
 def test_kinds_of_pictures_go_on_where_a_run_holds_a_single_one() -> None:
