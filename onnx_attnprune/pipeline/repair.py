@@ -10,7 +10,7 @@ from onnx_attnprune.pipeline.choice import Work
 from onnx_attnprune.pipeline.request import Request, Tell
 from onnx_attnprune.pipeline.samples import calibration_of
 from onnx_attnprune.pipeline.source import Source
-from onnx_attnprune.recovery import Calibration, Limits, Recovery, guarded, recover
+from onnx_attnprune.recovery import Calibration, Limits, Recovery, Spent, guarded, recover
 
 BEST, QUICK = "paired", "sequential"  # what `auto` is on samples of the user's, and on made-up ones: see ADR 0010
 
@@ -25,11 +25,14 @@ def repair(
     """
     if request.recover in ("none", "mean"):
         return recover(request.recover, work.analysis, work.alive, pruned)
+    spent = Spent()
     try:
-        calibration = given or calibration_of(request, source, work.analysis, work.shapes, work.sample)
+        with spent.on("samples"):
+            calibration = given or calibration_of(request, source, work.analysis, work.shapes, work.sample)
         best = QUICK if calibration.foreign else BEST
         method = best if request.recover == "auto" else request.recover
-        return guarded(method, work.analysis, work.alive, pruned, calibration, Limits(request.memory, tell))
+        found = guarded(method, work.analysis, work.alive, pruned, calibration, Limits(request.memory, tell))
+        return replace(found, parts=(*spent.parts, *found.parts))
     except ModelError as error:
         if request.calibration is not None or request.recover != "auto":
             raise

@@ -11,11 +11,12 @@ from onnx_attnprune.recovery.reach import operand_sizes, within_reach
 from onnx_attnprune.recovery.registry import DEFAULT_MEMORY, RECOVERIES, Limits, Recovery, recover
 from onnx_attnprune.recovery.sampled import samples_of
 from onnx_attnprune.recovery.sounds import SHORTEST, waveforms_of
+from onnx_attnprune.recovery.spent import Spent
 from onnx_attnprune.recovery.states import handed_on, states_of
 
 __all__ = [
     "DEFAULT_MEMORY", "RECOVERIES", "SHARES", "SHORTEST", "UNSEEN", "Calibration", "Curve", "Inputs", "Limits",
-    "Probe", "Recovery", "consumers_of", "curves_for", "followers_of", "guarded", "handed_on", "in_batches",
+    "Probe", "Recovery", "Spent", "consumers_of", "curves_for", "followers_of", "guarded", "handed_on", "in_batches",
     "likely_range", "losses_of", "operand_sizes", "outputs_of", "procedural", "recover", "samples_of", "states_of",
     "waveforms_of", "widest_cut", "within_reach",
 ]  # fmt: skip  # a list of names

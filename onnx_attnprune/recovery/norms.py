@@ -24,6 +24,7 @@ from onnx_attnprune.recovery.calibration import Calibration, Feeds
 from onnx_attnprune.recovery.registry import Limits, Recovery, recover
 from onnx_attnprune.recovery.rows import Array
 from onnx_attnprune.recovery.segments import Segments
+from onnx_attnprune.recovery.spent import Spent
 
 MOST = 256  # samples that the statistics are taken on
 LEAST = 1e-2  # of a variance in training, down to which one is followed: a channel that hardly varies is no louder
@@ -126,10 +127,12 @@ def at_home(
     norms = list(norms_of(analysis)) if used else []
     if not norms:
         return recover(name, analysis, alive, pruned, calibration, limits)
-    model, statistics = taken_on(analysis, norms, calibration, limits.room(0))
+    spent = Spent()
+    with spent.on("batch norms"):
+        model, statistics = taken_on(analysis, norms, calibration, limits.room(0))
     left = {n: analysis.space.mask(norm.axis, alive) for norm in norms for n in norm.node.inputs[3:5]}
     plain = put(pruned, {n: values[left[n]] for n, values in statistics.items()})
     strange = replace(analysis, graph=analysis.graph.like(model))
     found = recover(name, strange, alive, pruned, calibration, limits)
     put(found.model, plain)
-    return found
+    return replace(found, parts=(*spent.parts, *found.parts))

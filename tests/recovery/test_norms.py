@@ -99,13 +99,16 @@ def test_a_channel_that_was_constant_in_training_stays_so() -> None:
 
 def test_a_repair_on_made_up_samples_is_right_for_those_of_the_training() -> None:
     errors: dict[str, float] = {}
+    first: dict[str, str] = {}
     model, x = normed(), drawn(256, 99)
     analysis, alive = without(model, {"w1": [1, 4]})
     reference = run(model, {"x": x})["y"]
     for name, repair in (("plain", recover), ("at home", at_home)):
         found = repair("sequential", analysis, alive, surgery.prune(analysis, alive), strange(), Limits())
         errors[name] = float(((run(found.model, {"x": x})["y"] - reference) ** 2).mean())
+        first[name] = found.parts[0][0]
     assert errors["at home"] < 0.8 * errors["plain"]
+    assert first == {"plain": "run both networks", "at home": "batch norms"}  # what the time went to first
 
 
 def test_the_statistics_come_back_behind_the_repair_and_the_model_is_not_touched() -> None:

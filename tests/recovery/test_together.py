@@ -27,8 +27,8 @@ KEPT = [0, 2, 3]
 class Case:
     """A couple in a pruned model as it was cut, and what the unpruned one gives."""
 
-    def __init__(self, activation: str, bias: float) -> None:
-        self.model = parse(TEXT.replace("ACTIVATION", activation))
+    def __init__(self, activation: str, bias: float, text: str = TEXT) -> None:
+        self.model = parse(text.replace("ACTIVATION", activation))
         put(self.model, "b1", np.full(8, bias))
         analysis, alive = without(self.model, {"w1": [k for k in range(8) if k not in KEPT]})
         self.pruned = surgery.prune(analysis, alive)
@@ -39,7 +39,8 @@ class Case:
         rng = np.random.default_rng(0)
         self.x = [rng.standard_normal((512, 6)).astype(np.float32) + 1 for _ in range(4)]
         runs = [{"x": x} for x in self.x]
-        self.wanted = [held["y"] for held in Segments(self.model, runs).step(["y"], ["y"], ["y"], 1 << 30)]
+        aim = [self.couple.aim]
+        self.wanted = [held[aim[0]] for held in Segments(self.model, runs).step(aim, aim, aim, 1 << 30)]
         self.after = Segments(self.pruned, runs)
         self.after.go_on(["a"], list(self.couple.names), 1 << 30)
         self.fit = Together(analysis, alive, self.pruned, self.couple, self.after, self.wanted)
@@ -74,6 +75,15 @@ def test_the_step_goes_back_to_the_length_that_did_best(monkeypatch: pytest.Monk
     monkeypatch.setattr(Together, "_error", lambda _: next(told))
     assert case.fit._step(1e-4, 4.0) == 1.0
     np.testing.assert_allclose(stored(case.pruned, "w1") - before, 0.5 * change, rtol=1e-3, atol=1e-6)
+
+
+def test_errors_that_an_activation_hides_are_none() -> None:
+    case = Case("Tanh", 0.3, TEXT.replace("y = MatMul(c, w2)", "z = MatMul(c, w2) y = Relu(z)"))
+    ((_, held),) = case.after.look(["z"], [3])
+    wanted, present = case.wanted[3], held["z"]
+    expected = np.where(wanted < 0, np.minimum(-present, 0), wanted - present)
+    assert (expected == 0).mean() > 0.1  # where both are below zero
+    np.testing.assert_allclose(case.fit._lack(3, held), expected, atol=1e-6)
 
 
 def test_slopes_are_those_of_the_activation() -> None:
