@@ -184,7 +184,7 @@ def test_the_report_tells_how_long_samples_took_to_make(tmp_path: Path) -> None:
     done = run(saved(cnn(), tmp_path), tmp_path / "out.onnx", "--json", "--latency-seconds", 0, "--round-to", 1)
     assert done.exit_code == 0, done.output
     parts = dict(json.loads(done.stdout)["repair"]["parts"])
-    assert list(parts)[0] == "samples"
+    assert next(iter(parts)) == "samples"
     assert parts["samples"] > 0
 
 
