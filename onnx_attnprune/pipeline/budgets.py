@@ -35,7 +35,7 @@ from onnx_attnprune.planning import (
     removed_by,
     weight_terms,
 )
-from onnx_attnprune.recovery import Calibration, consumers_of, followers_of, losses_of, samples_of
+from onnx_attnprune.recovery import Calibration, Gathered, consumers_of, followers_of, losses_of, samples_of
 from onnx_attnprune.report import lost, parameter_types
 from onnx_attnprune.scoring import SAMPLED, Samples, Scores, score
 
@@ -70,7 +70,7 @@ class Budgets:
         """What channels are judged by beside the weights, where the criterion goes by samples."""
         if self.request.settings.criterion not in SAMPLED:
             return None
-        return samples_of(self.analysis, self.calibration)
+        return samples_of(self.analysis, self.gathered)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -78,11 +78,21 @@ class Budgets:
         return calibration_of(self.request, self.source, self.analysis, self.shapes, self.sample)
 
     @cached_property
+    def gathered(self) -> Gathered:
+        """What all that look at the samples share."""
+        return Gathered(self.calibration)
+
+    def forget(self) -> None:
+        """Give back the memory of what was gathered; it comes again where it is asked for."""
+        if "gathered" in vars(self):
+            self.gathered.forget()
+
+    @cached_property
     def losses(self) -> Losses:
         """What removal costs in each group, on calibration samples."""
         normalized = self.scores.normalized
         order = {k: np.argsort(s, kind="stable") for k, s in normalized.items()}
-        return Losses(normalized, losses_of(self.analysis, order, self.calibration, self.probed, self.tell))
+        return Losses(normalized, losses_of(self.analysis, order, self.gathered, self.probed, self.tell))
 
     @property
     def probed(self) -> int:

@@ -65,7 +65,8 @@ def budgets_of(request: Request, source: Source, shapes: Shapes, clock: Clock) -
 
 
 def work_of(budgets: Budgets, plan: Plan, search: Search | None = None) -> Work:
-    """A plan with what goes with it."""
+    """A plan with what goes with it. What was gathered for it is forgotten: a repair needs the memory."""
+    budgets.forget()
     alive = alive_of(budgets.analysis.groups, plan.removed)
     return Work(budgets.analysis, plan, alive, dict(budgets.shapes), dict(budgets.single), budgets.sample, search)
 

@@ -25,7 +25,7 @@ from onnx_attnprune.pipeline.request import Clock, Request, Tell
 from onnx_attnprune.pipeline.source import one_sample, read
 from onnx_attnprune.pipeline.workers import finished as as_they_finish
 from onnx_attnprune.planning import Settings, choose, refuse_groupless
-from onnx_attnprune.recovery import Calibration, Probe, curves_for, recover, widest_cut
+from onnx_attnprune.recovery import Calibration, Gathered, Probe, curves_for, recover, widest_cut
 from onnx_attnprune.report import check_outputs, write_text
 from onnx_attnprune.report.sensitivity import GroupCurve, Sensitivity, Suggestion, chart, finished, read_finished
 
@@ -100,13 +100,13 @@ class _Bench:
 
     budgets: Budgets
     calibration: Calibration
-    fitting: Calibration
+    gathered: Gathered
     probe: Probe
 
     def measure(self, orders: Mapping[int, Sequence[int]]) -> Generator[GroupCurve, None, None]:
         """Some groups, by id the order in which their channels go."""
         given = {k: np.array(order, np.int64) for k, order in orders.items()}
-        for group, curve in curves_for(self.budgets.analysis, given, self.fitting, self.probe):
+        for group, curve in curves_for(self.budgets.analysis, given, self.gathered, self.probe):
             yield finished(group, orders[group.id], curve)
 
 
@@ -150,8 +150,8 @@ def _bench(request: SensitivityRequest, tell: Tell, threads: int = 0) -> _Bench:
     refuse_groupless(budgets.analysis)
     tell("outputs of the unpruned model")
     calibration = replace(budgets.calibration, threads=threads)
-    fitting, judging = calibration.apart
-    return _Bench(budgets, calibration, fitting, Probe(budgets.analysis, judging, budgets.probed))
+    gathered = Gathered(calibration) if threads else budgets.gathered  # which holds what the scores go by
+    return _Bench(budgets, calibration, gathered, Probe(budgets.analysis, gathered.judging, budgets.probed))
 
 
 def _begun(request: SensitivityRequest, bench: _Bench) -> Sensitivity:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_attnprune.grouping import Analysis, Group
-from onnx_attnprune.recovery.calibration import Calibration
-from onnx_attnprune.recovery.least_squares import gather
+from onnx_attnprune.recovery.gathered import Gathered
 from onnx_attnprune.recovery.losses import LEAST, POWERS, Order, Probe, curve_of
 from onnx_attnprune.recovery.readings import WIDEST, in_waves, readings_of
 from onnx_attnprune.recovery.rows import Array
@@ -36,7 +35,7 @@ class Curve:
 
 
 def curves_for(
-    analysis: Analysis, orders: Mapping[int, Order], calibration: Calibration, probe: Probe,
+    analysis: Analysis, orders: Mapping[int, Order], gathered: Gathered, probe: Probe,
     shares: Sequence[float] = SHARES,
 ) -> Iterator[tuple[Group, Curve]]:  # fmt: skip  # two lines
     """Measure groups, by id the order in which their channels go; the samples run once for as many groups as the
@@ -47,7 +46,7 @@ def curves_for(
     """
     for wave in in_waves(analysis, [g for g in analysis.groups if g.id in orders], {}, WIDEST):
         readings = readings_of(analysis, wave, {}, WIDEST)
-        moments = gather(analysis.graph.model, (r.views for g in wave for r in readings[g.id]), calibration)
+        moments = gathered.moments(analysis.graph.model, (r.views for g in wave for r in readings[g.id]))
         for group in wave:
             order = orders[group.id]
             consumers = curve_of(order, readings[group.id], moments)

@@ -20,6 +20,7 @@ from onnx_attnprune.graph import with_outputs
 from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import Consumer, Operands, consumers_of, main_names, results_of
+from onnx_attnprune.recovery.gathered import Gathered
 from onnx_attnprune.recovery.least_squares import WAVE_BYTES
 from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.recovery.readings import probed
@@ -32,10 +33,10 @@ from onnx_attnprune.scoring import owners
 
 
 @sampled("activation")
-def activation(analysis: Analysis, alive: Mapping[int, BoolArray], calibration: Calibration) -> Errors:
+def activation(analysis: Analysis, alive: Mapping[int, BoolArray], gathered: Gathered) -> Errors:
     """The running sum of the channels' parts, the smallest first."""
     found: Errors = {}
-    for group, seen in seen_of(analysis, analysis.groups, alive, calibration).items():
+    for group, seen in seen_of(analysis, analysis.groups, alive, gathered.calibration).items():
         parts = np.zeros(analysis.groups[group].size)
         for one in seen:
             mine = one.owner >= 0

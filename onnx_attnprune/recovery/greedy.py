@@ -42,6 +42,8 @@ def part_of(precision: Array, weight: Array, owner: NDArray[np.int64]) -> Part:
     total = len(channels) * width
     if total == len(owner):
         order = np.argsort(columns)
+        if (order == np.arange(total)).all():  # as convolutions have them: a large matrix is not copied
+            return Part(channels, precision, weight)
         return Part(channels, precision[np.ix_(order, order)], weight[order])
     wide, heavy = np.eye(total), np.zeros((total, weight.shape[1]))
     wide[np.ix_(columns, columns)] = precision
@@ -53,8 +55,8 @@ class Going:
     """A part whose channels go one after another.
 
     Of the precision only the blocks of single channels are held as they are now. The whole is what it was some rounds
-    ago, less the product of `_across` and `_spread`, to which each round adds a few columns: that of 4608 columns takes
-    170 MB, which not every round should touch.
+    ago, less the products of each of `_gone` with its own transpose: that of 4608 columns takes 170 MB, which not every
+    round should touch. A round of the columns P adds G_:P L^-T, where L is the Cholesky factor of G_PP.
     """
 
     def __init__(self, part: Part) -> None:
@@ -62,8 +64,7 @@ class Going:
         self._weight, self._left = part.weight.copy(), np.ones(len(part.channels), bool)
         count, width = len(part.channels), part.width
         self._blocks = part.precision.reshape(count, width, count, width)[np.arange(count), :, np.arange(count)].copy()
-        self._across: list[Array] = []
-        self._spread: list[Array] = []
+        self._gone: list[Array] = []  # [columns, columns of a round]
 
     @property
     def channels(self) -> NDArray[np.int64]:
@@ -82,34 +83,33 @@ class Going:
         if not mine.any():
             return 0.0
         out = np.flatnonzero(np.repeat(mine, self._width))
-        across = self._precision[:, out]
-        for one, other in zip(self._across, self._spread, strict=True):
-            across = across - one @ other[out].T
-        weight = self._weight[out]
-        solved = np.linalg.solve(across[out], np.hstack([weight, across.T]))
-        fit, spread = solved[:, : weight.shape[1]], solved[:, weight.shape[1] :].T
-        self._weight -= across @ fit
-        by_channel = (-1, self._width, len(out))
-        self._blocks -= across.reshape(by_channel) @ spread.reshape(by_channel).swapaxes(1, 2)
+        across = self._precision[out]  # it is symmetric, and rows lie one behind the other
+        for one in self._gone:
+            across -= one[out] @ one.T
+        lower = np.linalg.cholesky(across[:, out])
+        outputs = self._weight.shape[1]
+        solved = np.linalg.solve(lower, np.hstack([self._weight[out], across]))
+        error, taken = solved[:, :outputs], np.ascontiguousarray(solved[:, outputs:].T)
+        self._weight -= taken @ error
+        by_channel = taken.reshape(-1, self._width, len(out))
+        self._blocks -= by_channel @ by_channel.swapaxes(1, 2)
         self._left &= ~mine
         self._weight[out], self._blocks[mine] = 0.0, np.eye(self._width)
-        self._across.append(across)
-        self._spread.append(spread)
-        if sum(a.shape[1] for a in self._across) >= PENDING:
+        self._gone.append(taken)
+        if sum(one.shape[1] for one in self._gone) >= PENDING:
             self._settle()
-        return float((fit * weight).sum())
+        return float((error**2).sum())
 
     def _settle(self) -> None:
         """Compute what is left of the precision, and drop the rest."""
         left = np.flatnonzero(np.repeat(self._left, self._width))
-        across = np.concatenate(self._across, axis=1)[left]
-        spread = np.concatenate(self._spread, axis=1)[left].T
-        precision = np.empty((len(left), len(left)))
+        gone = np.concatenate(self._gone, axis=1)[left]
+        precision = gone @ gone.T  # NumPy knows that it is symmetric, and computes one half
         for start in range(0, len(left), PENDING):
             part = slice(start, start + PENDING)
-            precision[part] = self._precision[left[part]][:, left] - across[part] @ spread
+            np.subtract(self._precision[left[part]].take(left, axis=1), precision[part], out=precision[part])
         self._precision, self._weight, self._blocks = precision, self._weight[left], self._blocks[self._left]
-        self._channels, self._across, self._spread = self.channels, [], []
+        self._channels, self._gone = self.channels, []
         self._left = np.ones(len(self._channels), bool)
 
 

@@ -22,8 +22,9 @@ from onnx_attnprune.graph import ModelProto, with_outputs
 from onnx_attnprune.grouping import Analysis, Group, alive_of
 from onnx_attnprune.planning import emptied
 from onnx_attnprune.recovery.calibration import Calibration, Feeds
+from onnx_attnprune.recovery.gathered import Gathered
 from onnx_attnprune.recovery.jobs import by_weight, jobs_of, views_of
-from onnx_attnprune.recovery.least_squares import AllMoments, gather, mend, ridge_for
+from onnx_attnprune.recovery.least_squares import AllMoments, mend, ridge_for
 from onnx_attnprune.recovery.readings import WIDEST, Reading, in_waves, readings_of, steadied
 from onnx_attnprune.recovery.rows import Array
 from onnx_attnprune.runtime import Session
@@ -37,7 +38,7 @@ POWERS = (0.5, 6.0)  # within which the error at the outputs follows that at the
 def losses_of(
     analysis: Analysis,
     order: Mapping[int, Order],
-    calibration: Calibration,
+    gathered: Gathered,
     samples: int,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[int, Array]:
@@ -47,12 +48,12 @@ def losses_of(
     `samples` of the calibration data measure it. Where so much of a group can't go, the curve stays that of its
     consumers. Raises ModelError where the network does not run on the samples.
     """
-    fitting, judging = calibration.apart  # a layer that sees few rows fits them whatever it loses
-    probe = Probe(analysis, judging, samples)
+    probe = Probe(analysis, gathered.judging, samples)  # a layer that sees few rows fits them whatever it loses
     found: dict[int, Array] = {}
-    for wave in in_waves(analysis, analysis.groups, {}, WIDEST):
+    # What a criterion has looked at last is held still.
+    for wave in reversed(list(in_waves(analysis, analysis.groups, {}, WIDEST))):
         readings = readings_of(analysis, wave, {}, WIDEST)
-        moments = gather(analysis.graph.model, (r.views for g in wave for r in readings[g.id]), fitting)
+        moments = gathered.moments(analysis.graph.model, (r.views for g in wave for r in readings[g.id]))
         for group in wave:
             tell(f"error of group {len(found) + 1} of {len(analysis.groups)}")
             curve = curve_of(order[group.id], readings[group.id], moments)
@@ -141,7 +142,7 @@ class Probe:
         return max(errors, default=1.0)
 
     def _run(self, model: ModelProto) -> list[Array]:
-        session = Session(with_outputs(model, []), threads=self._calibration.threads)
+        session = Session(with_outputs(model, []), threads=self._calibration.threads, shared=True)
         found = [session.run(feeds) for feeds in self._runs]
         names = [name for name, array in found[0].items() if np.issubdtype(array.dtype, np.floating)]
         return [np.concatenate([f[name].astype(np.float64).ravel() for f in found]) for name in names]

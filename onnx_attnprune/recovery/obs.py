@@ -15,19 +15,20 @@ import numpy as np
 
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis, Group
-from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.consumers import Consumer
 from onnx_attnprune.recovery.energies import Seen, seen_of
+from onnx_attnprune.recovery.factored import inverted
+from onnx_attnprune.recovery.gathered import Gathered
 from onnx_attnprune.recovery.greedy import Part, greedy, part_of
 from onnx_attnprune.recovery.jobs import Views
-from onnx_attnprune.recovery.least_squares import AllMoments, gather
-from onnx_attnprune.recovery.readings import WIDEST, Reading, in_waves, readings_of, steadied
+from onnx_attnprune.recovery.least_squares import AllMoments
+from onnx_attnprune.recovery.readings import WIDEST, Reading, in_waves, pooled, readings_of, steadied
 from onnx_attnprune.recovery.rows import Array
 from onnx_attnprune.recovery.sampled import Errors, sampled
 
 
 @sampled("obs")
-def obs(analysis: Analysis, alive: Mapping[int, BoolArray], calibration: Calibration) -> Errors:
+def obs(analysis: Analysis, alive: Mapping[int, BoolArray], gathered: Gathered) -> Errors:
     """The running sum of the errors in the greedy order.
 
     A consumer that the repair can't refit, or whose input has more than WIDEST columns, is taken into account as if its
@@ -36,9 +37,9 @@ def obs(analysis: Analysis, alive: Mapping[int, BoolArray], calibration: Calibra
     found: Errors = {}
     for wave in in_waves(analysis, analysis.groups, alive, WIDEST):
         readings = readings_of(analysis, wave, alive, WIDEST)
-        moments = gather(analysis.graph.model, (r.views for g in wave for r in readings[g.id]), calibration)
+        moments = gathered.moments(analysis.graph.model, (r.views for g in wave for r in readings[g.id]))
         refitted = {job.consumer.node.index for g in wave for r in readings[g.id] for job in r.uses}
-        others = _others(analysis, wave, alive, calibration, refitted)
+        others = _others(analysis, wave, alive, gathered, refitted)
         inverse = _Inverse(moments)
         for group in wave:
             parts = [p for r in readings[group.id] for p in _parts(r, inverse)]
@@ -51,12 +52,12 @@ def obs(analysis: Analysis, alive: Mapping[int, BoolArray], calibration: Calibra
 
 
 def _others(
-    analysis: Analysis, wave: Sequence[Group], alive: Mapping[int, BoolArray], calibration: Calibration, done: set[int]
+    analysis: Analysis, wave: Sequence[Group], alive: Mapping[int, BoolArray], gathered: Gathered, done: set[int]
 ) -> dict[int, list[Seen]]:
     def wanted(consumer: Consumer) -> bool:
         return consumer.node.index not in done
 
-    return seen_of(analysis, wave, alive, calibration, wanted)
+    return seen_of(analysis, wave, alive, gathered.calibration, wanted)
 
 
 class _Inverse:
@@ -68,15 +69,14 @@ class _Inverse:
 
     def covariance(self, views: Views, part: int) -> Array:
         """For one part of the channels, [columns, columns]."""
-        seen, _ = self._moments[views][part]
-        return steadied(seen.covariance, seen.rows)
+        every = pooled(*self._moments[views][part])
+        return steadied(every.covariance, every.rows)
 
-    def of(self, views: Views, part: int, here: BoolArray) -> Array:
-        """For one part of the channels, [columns that are left, columns that are left]."""
+    def of(self, views: Views, part: int, here: BoolArray, covariance: Array) -> Array:
+        """For one part of the channels and its covariance, [columns that are left, columns that are left]."""
         key = views, part, here.tobytes()
         if key not in self._found:
-            left = self.covariance(views, part)[np.ix_(here, here)]
-            self._found[key] = np.asarray(np.linalg.inv(left), np.float64)
+            self._found[key] = inverted(covariance if here.all() else covariance[np.ix_(here, here)])
         return self._found[key]
 
 
@@ -88,7 +88,7 @@ def _parts(reading: Reading, inverse: _Inverse) -> list[Part]:
         total += float(np.einsum("io,io->", w, covariance @ w))
         mine = owner[here] >= 0
         if mine.any():
-            precision, refitted = inverse.of(views, k, here), w[here]
+            precision, refitted = inverse.of(views, k, here, covariance), w[here]
             if not here.all():
                 refitted = refitted + precision @ (covariance[np.ix_(here, ~here)] @ w[~here])
             own = precision if mine.all() else precision[np.ix_(mine, mine)]

@@ -14,7 +14,7 @@ from onnx_attnprune.grouping import Analysis, Group
 from onnx_attnprune.recovery.consumers import Operands
 from onnx_attnprune.recovery.jobs import Job, Views, by_weight, jobs_of, views_of
 from onnx_attnprune.recovery.least_squares import RIDGE, WAVE_BYTES
-from onnx_attnprune.recovery.rows import Array, View
+from onnx_attnprune.recovery.rows import Array, Moments, View
 from onnx_attnprune.scoring import owners
 
 WIDEST = 4608  # columns (512 channels times 9 taps) of inputs whose covariance a criterion looks at
@@ -114,5 +114,20 @@ def steadied(covariance: Array, rows: int) -> Array:
     With few rows a covariance predicts every column from the others; pulled towards its diagonal, it does not.
     """
     ridge = max(RIDGE, len(covariance) / (10 * max(rows, 1)))
-    pull = ridge * max(float(np.trace(covariance)) / len(covariance), 1e-30)
-    return covariance + pull * np.eye(len(covariance))
+    found: Array = covariance.copy()
+    found.flat[:: len(found) + 1] += ridge * max(float(np.trace(covariance)) / len(covariance), 1e-30)
+    return found
+
+
+def pooled(seen: Moments, unseen: Moments) -> Moments:
+    """The moments of the rows of both."""
+    if not unseen.rows:
+        return seen
+    rows = seen.rows + unseen.rows
+    share, rest = seen.rows / rows, unseen.rows / rows
+    away = unseen.mean - seen.mean
+    covariance = seen.covariance * share
+    for start in range(0, len(away), 512):  # see `Gathering.moments`
+        part = slice(start, start + 512)
+        covariance[part] += rest * unseen.covariance[part] + share * rest * np.outer(away[part], away)
+    return Moments(share * seen.mean + rest * unseen.mean, covariance, rows)

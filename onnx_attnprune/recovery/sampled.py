@@ -9,14 +9,14 @@ import numpy as np
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.branches import straightened, taken_of
-from onnx_attnprune.recovery.calibration import Calibration
+from onnx_attnprune.recovery.gathered import Gathered
 from onnx_attnprune.recovery.rows import Array
 from onnx_attnprune.scoring import SAMPLED, Samples
 
 # By group id, for every channel, at what error the group's consumers end once it goes, all less important ones gone
 # before: [channels], as a share of what a consumer gives (of several consumers the sum of their shares).
 Errors = dict[int, Array]
-Method = Callable[[Analysis, Mapping[int, BoolArray], Calibration], Errors]
+Method = Callable[[Analysis, Mapping[int, BoolArray], Gathered], Errors]
 METHODS: dict[str, Method] = {}
 
 
@@ -34,19 +34,19 @@ def sampled(name: str) -> Callable[[Method], Method]:
     return register
 
 
-def samples_of(analysis: Analysis, calibration: Calibration) -> Samples:
+def samples_of(analysis: Analysis, gathered: Gathered) -> Samples:
     """What `scoring` judges the channels of this analysis by; the unpruned network is judged only once."""
-    analysis = straightened(analysis, taken_of(analysis, calibration))
+    analysis = straightened(analysis, taken_of(analysis, gathered.calibration))
     whole: dict[str, Errors] = {}
 
     def judge(name: str, alive: Mapping[int, BoolArray]) -> Errors:
         if alive:
-            return METHODS[name](analysis, alive, calibration)
+            return METHODS[name](analysis, alive, gathered)
         if name not in whole:
-            whole[name] = METHODS[name](analysis, alive, calibration)
+            whole[name] = METHODS[name](analysis, alive, gathered)
         return whole[name]
 
-    return Samples(calibration.source, judge)
+    return Samples(gathered.calibration.source, judge)
 
 
 def running(costs: Array) -> Array:

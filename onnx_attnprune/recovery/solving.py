@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from onnx_attnprune.recovery.factored import solved
+from onnx_attnprune.recovery.factored import inverted, solved
 from onnx_attnprune.recovery.rows import Array, Moments
 
 LEAST = 1e-30
@@ -93,7 +93,7 @@ class Problem:
 
     def inverse(self, ridge: float) -> Array:
         """That of the covariance with the ridge on its diagonal, which is relative to the mean variance of a column."""
-        return np.asarray(np.linalg.inv(self._with(ridge * diagonal(self))))
+        return inverted(self._with(ridge * diagonal(self)))
 
     def error(self, change: Array, shift: Array) -> float:
         """The mean squared length of X D + b - T."""
@@ -128,9 +128,9 @@ def lost(moments: Moments, kept: np.ndarray[tuple[int], np.dtype[np.bool_]], wei
     """The problem in which the kept columns have to stand in for the others, times `weight` [columns, outputs]."""
     s, p = np.flatnonzero(kept), np.flatnonzero(~kept)
     c, m, w = moments.covariance, moments.mean, weight[p]
-    gone = c[np.ix_(p, p)] @ w
+    left, gone = c[s], c[p].take(p, axis=1) @ w  # NumPy takes rows, then columns, in half the time of both at once
     spread = float(np.sum(w * gone))
-    return Problem(moments.rows, m[s], c[np.ix_(s, s)], m[p] @ w, c[np.ix_(s, p)] @ w, spread)
+    return Problem(moments.rows, m[s], left.take(s, axis=1), m[p] @ w, left.take(p, axis=1) @ w, spread)
 
 
 @dataclass(frozen=True, slots=True)

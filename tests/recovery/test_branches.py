@@ -9,7 +9,7 @@ import pytest
 from onnx_attnprune import surgery
 from onnx_attnprune.graph import Graph, Taken, inlined, nested
 from onnx_attnprune.grouping import alive_of, analyze
-from onnx_attnprune.recovery import Calibration, guarded, samples_of
+from onnx_attnprune.recovery import Calibration, Gathered, guarded, samples_of
 from onnx_attnprune.recovery.branches import branches_of, straightened, taken_of
 from onnx_attnprune.recovery.guard import divergence
 from tests.oracle import parse
@@ -100,12 +100,12 @@ def test_criteria_see_the_branch_that_is_taken() -> None:
     given = calibration()
     assert straightened(analysis, {}) is analysis
     assert taken_of(analysis, given) == {"y": True, "c": True}
-    costs = samples_of(analysis, given).judge("activation", {})[group.id]
+    costs = samples_of(analysis, Gathered(given)).judge("activation", {})[group.id]
     x = np.concatenate([f["x"] for f in given.runs])
     variance = (x @ stored(model, "w1")).var(0)
     parts = [variance * (stored(model, name) ** 2).sum(1) for name in ("w2", "w5")]  # both branches read the group
     np.testing.assert_array_equal(np.argsort(costs), np.argsort(sum(p / p.sum() for p in parts)))
     inner = next(g for g in analysis.groups if g.size == 5)
-    costs = samples_of(analysis, given).judge("activation", {})[inner.id]  # read by the branch alone
+    costs = samples_of(analysis, Gathered(given)).judge("activation", {})[inner.id]  # read by the branch alone
     part = (x @ stored(model, "w1") @ stored(model, "w2")).var(0) * (stored(model, "w4") ** 2).sum(1)
     np.testing.assert_array_equal(np.argsort(costs), np.argsort(part))

@@ -8,7 +8,7 @@ import pytest
 from onnx_attnprune import surgery
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import alive_of, analyze
-from onnx_attnprune.recovery import curves, in_batches, recover
+from onnx_attnprune.recovery import Gathered, curves, in_batches, recover
 from onnx_attnprune.recovery.curves import curves_for, through, widest_cut
 from onnx_attnprune.recovery.losses import Probe
 from tests.recovery.helpers import run
@@ -51,7 +51,7 @@ def test_errors_are_those_of_cut_and_repaired_networks(widest: int, monkeypatch:
     group = analysis.groups[0]
     orders = {g.id: np.random.default_rng(2).permutation(g.size) for g in analysis.groups}
     order, probe = orders[group.id], Probe(analysis, calibration, 64)
-    every, alone = (dict(curves_for(analysis, o, calibration, probe)) for o in (orders, {group.id: order}))
+    every, alone = (dict(curves_for(analysis, o, Gathered(calibration), probe)) for o in (orders, {group.id: order}))
     assert list(every) == list(analysis.groups)
     found = every[group]
     assert alone == {group: found}  # whatever else is measured in the same run
@@ -61,7 +61,7 @@ def test_errors_are_those_of_cut_and_repaired_networks(widest: int, monkeypatch:
         alive = alive_of(analysis.groups, {group.id: order[:gone].tolist()})
         pruned = surgery.prune(analysis, alive)
         if widest > 1:  # else no consumer is refitted
-            pruned = recover("least-squares", analysis, alive, pruned, calibration).model
+            pruned = recover("least-squares", analysis, alive, pruned, calibration.apart[0]).model
         before, after = (run(m, {"x": x})["y"].astype(np.float64) for m in (model, pruned))
         assert error == pytest.approx(((before - after) ** 2).mean() / before.var(), rel=1e-3)
         assert found.outputs[gone] >= error * (1 - 1e-6)  # more only where a narrower cut did more harm

@@ -8,7 +8,7 @@ import pytest
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import Analysis, alive_of, analyze
-from onnx_attnprune.recovery import energies, in_batches, samples_of
+from onnx_attnprune.recovery import Gathered, energies, in_batches, samples_of
 from onnx_attnprune.recovery.sampled import METHODS, running, sampled
 from onnx_attnprune.scoring import SAMPLED
 from tests.oracle import parse
@@ -45,7 +45,7 @@ def expected(analysis: Analysis, left: Array) -> Array:
 
 def test_a_part_is_variance_times_squared_weights_over_all_channels(analysis: Analysis) -> None:
     (group,) = analysis.groups
-    found = samples_of(analysis, in_batches({"x": inputs()}, 8, "x")).judge("activation", {})[group.id]
+    found = samples_of(analysis, Gathered(in_batches({"x": inputs()}, 8, "x"))).judge("activation", {})[group.id]
     np.testing.assert_allclose(found, running(expected(analysis, np.ones(6))), rtol=1e-4)
     assert found.max() == pytest.approx(2)
 
@@ -53,16 +53,16 @@ def test_a_part_is_variance_times_squared_weights_over_all_channels(analysis: An
 def test_what_is_gone_counts_no_more(analysis: Analysis) -> None:
     (group,) = analysis.groups
     alive: dict[int, BoolArray] = alive_of(analysis.groups, {group.id: (1, 4)})
-    judge = samples_of(analysis, in_batches({"x": inputs()}, 8, "x")).judge
+    judge = samples_of(analysis, Gathered(in_batches({"x": inputs()}, 8, "x"))).judge
     left = alive[group.var.id]
     found = judge("activation", alive)[group.id]
     np.testing.assert_allclose(found[left], running(expected(analysis, left))[left], rtol=1e-4)
 
 
 def test_little_memory_takes_more_runs_and_gives_the_same(analysis: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = samples_of(analysis, in_batches({"x": inputs()}, 8, "x")).judge("activation", {})
+    judge = samples_of(analysis, Gathered(in_batches({"x": inputs()}, 8, "x"))).judge("activation", {})
     monkeypatch.setattr(energies, "WAVE_BYTES", 1)
-    again = samples_of(analysis, in_batches({"x": inputs()}, 8, "x")).judge("activation", {})
+    again = samples_of(analysis, Gathered(in_batches({"x": inputs()}, 8, "x"))).judge("activation", {})
     np.testing.assert_array_equal(again[0], judge[0])
 
 
@@ -72,7 +72,7 @@ def test_what_a_constant_gives_is_the_same_for_every_sample() -> None:
     { m = MatMul (a, w) h = MatMul (x, m) y = MatMul (h, v) }""")), {"x": (8, 5)})  # fmt: skip  # two lines
     group = next(g for g in found.groups if g.size == 6)
     samples = np.random.default_rng(3).standard_normal((40, 5)).astype(np.float32)
-    parts = samples_of(found, in_batches({"x": samples}, 8, "x")).judge("activation", {})[group.id]
+    parts = samples_of(found, Gathered(in_batches({"x": samples}, 8, "x"))).judge("activation", {})[group.id]
     model = found.graph.model
     energy = stored(model, "a").var(0) * (stored(model, "w") ** 2).sum(1)
     np.testing.assert_allclose(parts, running(energy / energy.sum()), rtol=1e-4)
@@ -88,7 +88,7 @@ def test_the_input_of_a_recurrent_layer_counts_by_the_gates_of_both_directions()
     analysis = analyze(Graph(parse(RECURRENT)), {"x": (5, 8, 4)})
     group = next(g for g in analysis.groups if g.size == 6)
     x = np.random.default_rng(3).standard_normal((5, 40, 4)).astype(np.float32)
-    found = samples_of(analysis, in_batches({"x": x}, 5, "x")).judge("activation", {})[group.id]
+    found = samples_of(analysis, Gathered(in_batches({"x": x}, 5, "x"))).judge("activation", {})[group.id]
     model = analysis.graph.model
     energy = (x @ stored(model, "w1")).var((0, 1)) * (stored(model, "w") ** 2).sum((0, 1))
     np.testing.assert_allclose(found, running(energy / energy.sum()), rtol=1e-4)

@@ -1,11 +1,11 @@
-"""Systems of covariances are solved as NumPy solves any, also where rounding has left one indefinite."""
+"""Systems of covariances are solved and inverted as NumPy does any, also where rounding has left one indefinite."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from onnx_attnprune.recovery.factored import BLOCK, solved
+from onnx_attnprune.recovery.factored import BLOCK, inverted, solved
 from onnx_attnprune.recovery.forms import Array
 
 
@@ -39,3 +39,13 @@ def test_a_system_with_a_negative_direction_is_solved_too() -> None:
 def test_one_without_an_inverse_is_refused() -> None:
     with pytest.raises(np.linalg.LinAlgError):
         solved(np.zeros((3, 3)), np.ones((3, 1)))
+    with pytest.raises(np.linalg.LinAlgError):
+        inverted(np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("columns", [1, 7, BLOCK, BLOCK + 1, 2 * BLOCK + 9])
+def test_it_is_the_inverse(columns: int) -> None:
+    system = covariance(columns) + np.eye(columns)
+    found = inverted(system)
+    np.testing.assert_allclose(found @ system, np.eye(columns), atol=1e-6)
+    np.testing.assert_array_equal(system, covariance(columns) + np.eye(columns))

@@ -7,7 +7,7 @@ import pytest
 
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import Analysis, alive_of, analyze
-from onnx_attnprune.recovery import in_batches, losses_of
+from onnx_attnprune.recovery import Gathered, in_batches, losses_of
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.jobs import views_of
 from onnx_attnprune.recovery.least_squares import fit, gather, jobs_of
@@ -45,7 +45,7 @@ def test_the_curve_is_the_error_of_a_fit_at_each_width(analysis: Analysis, calib
 def test_losses_rise_from_nothing_and_follow_the_outputs(analysis: Analysis, calibration: Calibration) -> None:
     order = {g.id: np.arange(g.size) for g in analysis.groups}
     told: list[str] = []
-    found = losses_of(analysis, order, calibration, 64, told.append)
+    found = losses_of(analysis, order, Gathered(calibration), 64, told.append)
     for g in analysis.groups:
         assert found[g.id][0] == 0
         assert (np.diff(found[g.id]) >= 0).all()

@@ -10,7 +10,7 @@ from onnx import helper
 
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import Analysis, alive_of, analyze
-from onnx_attnprune.recovery import in_batches, obs, samples_of
+from onnx_attnprune.recovery import Gathered, in_batches, obs, samples_of
 from onnx_attnprune.recovery.calibration import Calibration
 from onnx_attnprune.recovery.greedy import greedy, part_of
 from onnx_attnprune.recovery.least_squares import gather
@@ -108,7 +108,7 @@ def analysis() -> Analysis:
 
 
 def test_a_channel_with_a_twin_goes_first_and_its_twin_does_not_follow(analysis: Analysis) -> None:
-    errors = samples_of(analysis, images()).judge("obs", {})[analysis.groups[0].id]
+    errors = samples_of(analysis, Gathered(images())).judge("obs", {})[analysis.groups[0].id]
     order = np.argsort(errors).tolist()
     assert order[0] in (4, 11)
     assert errors[order[0]] < 0.5 * (errors[order[1]] - errors[order[0]])  # the pull to the diagonal costs it a little
@@ -118,7 +118,7 @@ def test_a_channel_with_a_twin_goes_first_and_its_twin_does_not_follow(analysis:
 
 def test_the_errors_are_the_curve_of_their_order(analysis: Analysis) -> None:
     for group in analysis.groups:
-        errors = samples_of(analysis, images()).judge("obs", {})[group.id]
+        errors = samples_of(analysis, Gathered(images())).judge("obs", {})[group.id]
         readings = readings_of(analysis, [group], {})[group.id]
         moments = gather(analysis.graph.model, [r.views for r in readings], images())
         curve = curve_of(np.argsort(errors), readings, moments)
@@ -127,14 +127,14 @@ def test_the_errors_are_the_curve_of_their_order(analysis: Analysis) -> None:
 
 def test_what_is_gone_already_is_taken_as_refitted(analysis: Analysis) -> None:
     group = analysis.groups[0]
-    judge = samples_of(analysis, images()).judge
+    judge = samples_of(analysis, Gathered(images())).judge
     whole = np.argsort(judge("obs", {})[group.id])
     rest = judge("obs", alive_of(analysis.groups, {group.id: whole[:7].tolist()}))[group.id]
     assert sorted(whole[7:], key=lambda k: rest[k]) == whole[7:].tolist()
 
 
 def test_the_unpruned_network_is_judged_once(analysis: Analysis) -> None:
-    samples = samples_of(analysis, images())
+    samples = samples_of(analysis, Gathered(images()))
     assert samples.source == "96 samples of noise"
     assert samples.judge("obs", {}) is samples.judge("obs", {})
 
@@ -154,7 +154,7 @@ def test_consumers_that_are_not_refitted_count_as_uncorrelated(why: str, monkeyp
         monkeypatch.setattr(obs, "WIDEST", 80)
     analysis = analyze(Graph(model), {"x": (4, 3, 6, 5)})
     x = np.random.default_rng(1).standard_normal((16, 3, 6, 5)).astype(np.float32)
-    judge = samples_of(analysis, in_batches({"x": x}, 4, "noise")).judge
+    judge = samples_of(analysis, Gathered(in_batches({"x": x}, 4, "noise"))).judge
     np.testing.assert_allclose(judge("obs", {})[0], judge("activation", {})[0], rtol=1e-9)
 
 
@@ -168,7 +168,7 @@ def test_a_grouped_convolution_has_a_part_for_each_of_its_groups() -> None:
     )
     analysis = analyze(Graph(model), {"x": (4, 3, 6, 5)})
     x = np.random.default_rng(1).standard_normal((64, 3, 6, 5)).astype(np.float32)
-    found = samples_of(analysis, in_batches({"x": x}, 4, "noise")).judge("obs", {})
+    found = samples_of(analysis, Gathered(in_batches({"x": x}, 4, "noise"))).judge("obs", {})
     assert set(found) == {g.id for g in analysis.groups}
     for group in analysis.groups:
         assert found[group.id].max() == pytest.approx(1, rel=0.01)

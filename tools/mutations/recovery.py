@@ -8,6 +8,9 @@ TESTS = [
     "tests/recovery/test_least_squares.py",
     "tests/recovery/test_compensate.py",
     "tests/recovery/test_jobs.py",
+    "tests/recovery/test_factored.py",
+    "tests/recovery/test_gathered.py",
+    "tests/recovery/test_obs.py",
 ]
 
 MUTANTS = [
@@ -21,7 +24,14 @@ MUTANTS = [
     ("Blocks.rest", "self._about = block.mean(0)", "self._about = block.mean(0) * 0"),
     ("Gathering.moments", "mean + self._blocks.about", "mean"),
     ("lost", "m[p] @ w", "0 * m[p] @ w"),
-    ("lost", "c[np.ix_(s, p)] @ w", "0 * c[np.ix_(s, p)] @ w"),
+    ("lost", "left.take(p, axis=1) @ w", "0 * left.take(p, axis=1) @ w"),
+    ("inverted", "= -back[block, block]", "= back[block, block]"),
+    ("inverted", "= found[block, : block.start].T", "= 0"),
+    ("pooled", "share * rest * np.outer(away[part], away)", "0"),
+    ("pooled", "share * seen.mean + rest * unseen.mean", "seen.mean"),
+    ("moments", "self._held = {**known, **new}", "self._held = dict(new)"),
+    ("Going.without", "across -= one[out] @ one.T", "pass"),
+    ("Going._settle", "precision[part], out=precision[part]", "0, out=precision[part]"),
     ("shift_with", "problem.lack - problem.mean @ change", "problem.lack + problem.mean @ change"),
     ("_single", "p * s for p, s in", "p for p, s in"),
     ("_picked", "np.divmod(chosen, space)", "np.divmod(chosen, space + 1)"),
