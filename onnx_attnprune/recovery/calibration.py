@@ -120,7 +120,7 @@ def _run(inputs: Inputs, pixels: Range, made: int, rng: np.random.Generator) -> 
             continue
         elif is_sample_rate(name) and math.prod(shape) == 1:
             feeds[name] = np.full(shape, SAMPLE_RATE, dtype)
-        elif np.issubdtype(dtype, np.floating) or "float" in dtype.name:
+        elif _is_float(dtype):
             feeds[name] = _floats(shape, pixels, made, rng).astype(dtype)
         elif dtype == np.bool_ or "mask" in name.lower():
             ends = lengths.setdefault(first, rng.random(first) * 0.75 + 0.25)
@@ -128,6 +128,18 @@ def _run(inputs: Inputs, pixels: Range, made: int, rng: np.random.Generator) -> 
         else:
             feeds[name] = rng.integers(0, inputs.limits.get(name, 100), size=shape).astype(dtype)
     return feeds
+
+
+def in_range(inputs: Inputs, name: str, array: Array, pixels: Range) -> Array:
+    """What was made for an input in the range UNIT, in another that is not whitened; other inputs have none."""
+    shape, dtype = inputs.shapes[name], inputs.dtypes[name]
+    if name in inputs.states | inputs.waves or len(shape) <= 3 or not _is_float(dtype):
+        return array
+    return np.asarray(array.astype(np.float32) * np.float32(pixels.gain) + np.float32(pixels.offset), dtype)
+
+
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    return bool(np.issubdtype(dtype, np.floating)) or "float" in dtype.name
 
 
 def _floats(shape: tuple[int, ...], pixels: Range, made: int, rng: np.random.Generator) -> Array:

@@ -41,7 +41,7 @@ def standard(image: Picture) -> Picture:
 def noise(shape: Shape, rng: np.random.Generator) -> Picture:
     """Noise whose amplitude falls with some power of frequency, stretched along some direction."""
     fall, angle, stretch = rng.uniform(0.5, 2.2), rng.uniform(0, np.pi), np.exp(rng.normal(0, 0.5))
-    y, x = np.meshgrid(np.fft.fftfreq(shape[-2]), np.fft.fftfreq(shape[-1]), indexing="ij")
+    y, x = _frequencies(shape)
     along, across = _turned(y, x, angle)
     radius = np.maximum(np.hypot(along * stretch, across / stretch), 1 / max(shape[-2:]))
     return standard(np.fft.ifft2(np.fft.fft2(rng.standard_normal(shape)) / radius**fall).real)
@@ -50,7 +50,7 @@ def noise(shape: Shape, rng: np.random.Generator) -> Picture:
 def clouds(shape: Shape, rng: np.random.Generator) -> Picture:
     """Noise that is smooth over some part of the picture: shades without an edge."""
     width = rng.uniform(0.6, 4.8) / max(shape[-2:])
-    y, x = np.meshgrid(np.fft.fftfreq(shape[-2]), np.fft.fftfreq(shape[-1]), indexing="ij")
+    y, x = _frequencies(shape)
     window = np.exp(-(y**2 + x**2) / (2 * width**2))
     return np.asarray(np.fft.ifft2(np.fft.fft2(rng.standard_normal(shape)) * window).real)
 
@@ -93,7 +93,7 @@ def _plain(shape: Shape, rng: np.random.Generator) -> Picture:
 
 
 def _shade(shape: Shape, rng: np.random.Generator) -> Picture:
-    along, _ = _turned(*_places(shape), rng.uniform(0, 2 * np.pi))
+    along = _along(*_places(shape), rng.uniform(0, 2 * np.pi))
     return np.asarray(2 * along * _colour(shape, rng))
 
 
@@ -105,7 +105,7 @@ def _waves(shape: Shape, rng: np.random.Generator) -> Picture:
     """Up to three trains of waves, soft or with sharp edges, everywhere or in one place."""
     (y, x), image = _places(shape), np.zeros(shape)
     for _ in range(rng.integers(1, 4)):
-        along, _ = _turned(y, x, rng.uniform(0, np.pi))
+        along = _along(y, x, rng.uniform(0, np.pi))
         count = _size(rng, 1, max(min(shape[-2:]) / 4, 1))
         wave = np.sin(2 * np.pi * (count * along + rng.random()))
         if rng.random() < 0.5:
@@ -132,19 +132,29 @@ def _leaf(shape: Shape, rng: np.random.Generator, size: float) -> NDArray[np.boo
     sides = rng.integers(3, 7)
     inside = np.ones(along.shape, np.bool_)
     for k in range(sides):
-        inside &= _turned(across, along, 2 * np.pi * k / sides)[0] < rng.uniform(0.5, 1)
+        inside &= _along(across, along, 2 * np.pi * k / sides) < rng.uniform(0.5, 1)
     return inside
 
 
 def _places(shape: Shape) -> tuple[Picture, Picture]:
-    """Where each pixel is, down and across: from -1/2 to 1/2."""
-    y, x = np.meshgrid(*((np.arange(n) + 0.5) / n - 0.5 for n in shape[-2:]), indexing="ij")
-    return y, x
+    """Where each row of pixels is, [height, 1], and each column, [width]: from -1/2 to 1/2."""
+    y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in shape[-2:])
+    return y[:, None], x
+
+
+def _frequencies(shape: Shape) -> tuple[Picture, Picture]:
+    """Of each row of a spectrum, [height, 1], and of each column, [width]."""
+    y, x = (np.asarray(np.fft.fftfreq(n), np.float64) for n in shape[-2:])
+    return y[:, None], x
 
 
 def _turned(y: Picture, x: Picture, angle: float) -> tuple[Picture, Picture]:
     """Along a direction and across it."""
-    return x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    return _along(y, x, angle), y * math.cos(angle) - x * math.sin(angle)
+
+
+def _along(y: Picture, x: Picture, angle: float) -> Picture:
+    return x * math.cos(angle) + y * math.sin(angle)
 
 
 def _colour(shape: Shape, rng: np.random.Generator) -> Picture:

@@ -6,7 +6,7 @@ import numpy as np
 
 from onnx_attnprune.graph import with_outputs
 from onnx_attnprune.grouping import Analysis
-from onnx_attnprune.recovery.calibration import RANGES, UNIT, WHITENED, Inputs, Range, procedural
+from onnx_attnprune.recovery.calibration import RANGES, UNIT, WHITENED, Inputs, Range, in_range, procedural
 from onnx_attnprune.recovery.means import Constants
 from onnx_attnprune.runtime import Session
 
@@ -30,10 +30,12 @@ def likely_range(analysis: Analysis, inputs: Inputs) -> Range:
         return guess
     session = Session(with_outputs(analysis.graph.model, [norm.inputs[0]]))
     found: dict[float, Range] = {}
+    drawn = {own: procedural(inputs, SAMPLES, WHITENED if own else UNIT) for own in {p.whitened for p in RANGES}}
     for pixels in RANGES:
         total = []
-        for feeds in procedural(inputs, SAMPLES, pixels).runs:
-            total.append(session.run(feeds, [norm.inputs[0]])[norm.inputs[0]])
+        for feeds in drawn[pixels.whitened].runs:
+            scaled = feeds if pixels.whitened else {n: in_range(inputs, n, a, pixels) for n, a in feeds.items()}
+            total.append(session.run(scaled, [norm.inputs[0]])[norm.inputs[0]])
         x = np.concatenate(total).astype(np.float64)
         axes = tuple(k for k in range(x.ndim) if k != 1)
         off = (x.mean(axes) - mean) ** 2 / variance + np.log((x.var(axes) + 1e-12) / variance) ** 2

@@ -17,7 +17,7 @@ from onnx_attnprune.graph import Graph, read_model
 from onnx_attnprune.grouping import alive_of, analyze
 from onnx_attnprune.planning import Settings, choose
 from onnx_attnprune.recovery import Calibration, Inputs, Limits, in_batches, likely_range, procedural, recover
-from onnx_attnprune.recovery.calibration import BYTES, SIGNED, UNIT, WHITENED
+from onnx_attnprune.recovery.calibration import BYTES, SIGNED, UNIT, WHITENED, Range, in_range
 from onnx_attnprune.runtime import Session
 from tests.oracle import parse
 from tests.recovery.helpers import put, run, stored, without
@@ -184,6 +184,18 @@ def test_the_range_of_pixels_is_read_off_a_batch_norm(pixels: object) -> None:
     put(model, "m", images.mean((0, 2, 3)))
     put(model, "var", images.var((0, 2, 3)))
     assert likely_range(analyze(Graph(model)), inputs) is pixels
+
+
+@pytest.mark.parametrize("pixels", [UNIT, SIGNED, BYTES], ids=lambda p: p.name)
+def test_pictures_in_another_range_are_those_that_are_drawn_in_it(pixels: Range) -> None:
+    shapes = {"image": (4, 3, 8, 10), "state": (4, 3, 8, 10), "sound": (4, 50), "ids": (4, 3, 8, 10)}
+    kinds = {n: np.dtype(np.int64 if n == "ids" else np.float32) for n in shapes}
+    inputs = Inputs(shapes, kinds, {"ids": 7}, 4, states=frozenset({"state"}))
+    for unit, drawn in zip(procedural(inputs, 9, UNIT).runs, procedural(inputs, 9, pixels).runs, strict=True):
+        for name in shapes:
+            found = in_range(inputs, name, unit[name], pixels)
+            np.testing.assert_allclose(found, drawn[name], rtol=1e-5, atol=1e-6 * pixels.gain)
+            assert found.dtype == kinds[name]
 
 
 def test_made_up_inputs_fit_the_model() -> None:

@@ -48,6 +48,7 @@ MUTANTS = [
     ("kept_columns", "np.repeat(~consumer.removed, view.taps)", "np.tile(~consumer.removed, view.taps)"),
     ("by_weight", "found.setdefault(key, []).append(job)", "found[(*key, len(found))] = [job]"),
     ("by_weight", "c.form, ", '"", '),
+    ("in_range", "name in inputs.states | inputs.waves or ", ""),
     ("likely_range", "found[min(found)]", "found[max(found)]"),
     ("_inside", "np.ceil(lengths * last)", "last - np.ceil(lengths * last)"),
 ]
