@@ -17,13 +17,13 @@ from onnx_attnprune.recovery.mending import Mender
 from onnx_attnprune.recovery.producers import Couple, couples_of
 from onnx_attnprune.recovery.registry import Limits, Recovery, recovery, samples_of
 from onnx_attnprune.recovery.segments import Segments
-from onnx_attnprune.recovery.sequential import in_sequence, numbers_of, ordered, scale_of
+from onnx_attnprune.recovery.sequential import in_sequence, numbers_of, scale_of
 from onnx_attnprune.recovery.spent import Spent
-from onnx_attnprune.recovery.targets import Flow
 from onnx_attnprune.recovery.together import ROUNDS, Together
 
 MOST_MACS = 12_000_000_000  # that the fit of a couple may take
-PASSES = 4  # a round runs both layers, measures slopes and brings back what is lacking, and tries lengths
+PASSES = 4  # a round runs both layers, brings back what is lacking, and tries lengths
+WAY_MACS = 8  # in whose time a number of what lies between is gone over once, on the way back
 
 
 @recovery("paired")
@@ -59,7 +59,8 @@ def _fit_couples(
         limits.tell(f"repair: couple {k + 1} of {len(sized)}")
         later = [one for one, _ in sized[k:]]
         room = limits.room(0)
-        said = before.step([couple.aim], [couple.aim], [one.aim for one in later], room)
+        aims = [one.aim for one in later]  # what lies between two layers may hold a couple of its own
+        said = before.step([couple.aim], aims, aims, room)
         wanted = [held[couple.aim] for held in said][:count]
         after.go_on([couple.made], [name for one in later for name in one.names], room)
         better += Together(analysis, alive, pruned, couple, after, wanted).fit(ridge_for(calibration))
@@ -70,10 +71,8 @@ def _sized(
     analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration, room: int
 ) -> list[tuple[Couple, int]]:
     """The couples that can be fitted, and on how many runs."""
-    jobs, mender = ordered(analysis, alive), Mender(analysis, alive, pruned)
-    flow = Flow(analysis, jobs)
-    targets = [flow.target(k, job) for k, job in enumerate(jobs)]
-    found = [c for c in couples_of(analysis, alive, flow, jobs, targets) if mender.is_fine(c.first, c.second)]
+    mender = Mender(analysis, alive, pruned)
+    found = [c for c in couples_of(analysis, alive) if mender.is_fine(c.first, c.second)]
     sized = [(c, runs_for(analysis, c, calibration, room)) for c in found]
     return sorted((one for one in sized if one[1]), key=lambda one: one[0].first.consumer.node.index)
 
@@ -86,6 +85,8 @@ def runs_for(analysis: Analysis, couple: Couple, calibration: Calibration, room:
         scale * numbers_of(analysis, job.consumer.node.outputs[0]) * job.view.columns * float(job.kept.mean())
         for job in (couple.first, couple.second)
     )
-    held = 4 * scale * sum(numbers_of(analysis, name) for name in couple.names)
-    most = min(MOST_MACS / max(PASSES * ROUNDS * macs, 1), room / max(held, 1), len(calibration.runs))
+    ends, whole = (4 * scale * sum(numbers_of(analysis, n) for n in names) for names in (couple.ends, couple.names))
+    beside = 2 * (whole - ends)  # of one run at a time, and as much again on the way back
+    macs += WAY_MACS * scale * sum(link.taps * numbers_of(analysis, link.result) for link in couple.way)
+    most = min(MOST_MACS / max(PASSES * ROUNDS * macs, 1), (room - beside) / max(ends, 1), len(calibration.runs))
     return int(most) if most >= UNSEEN else 0

@@ -1,4 +1,4 @@
-"""Which layer makes what a consumer reads, where there are only functions of single numbers between the two."""
+"""Which layer makes what a consumer reads, where each channel stays by itself between the two."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import numpy as np
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import Node
 from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.between import Average, Depthwise, Largest, Link, Singles, Windows
 from onnx_attnprune.recovery.jobs import Job, mixing_jobs
+from onnx_attnprune.recovery.rows import windows_of
+from onnx_attnprune.recovery.sequential import ordered
 from onnx_attnprune.recovery.targets import PLAIN, Flow, Target
 
 # Of one number each, or of one number and a constant of its channel.
@@ -26,12 +29,14 @@ SINGLE = frozenset({
 class Couple:
     """A consumer of removed channels and the layer that makes them, with the consumer's target.
 
-    first: the layer that makes the channels. second: the one that reads them. made: the first one's result.
+    first: the layer that makes the channels. second: the one that reads them. way: what lies between the two, from the
+    second one's data back to the first one's result.
     """
 
     first: Job
     second: Job
     target: Target
+    way: tuple[Link, ...]
 
     @property
     def made(self) -> str:
@@ -45,24 +50,31 @@ class Couple:
         return self.target.name
 
     @property
+    def ends(self) -> tuple[str, ...]:
+        """What both layers read and make, and where the error is looked at."""
+        return tuple(dict.fromkeys([self.first.view.data, self.made, self.second.view.data, self.aim]))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All that is looked at."""
-        return self.first.view.data, self.made, self.second.view.data, self.aim
+        return tuple(dict.fromkeys([*self.ends, *(name for link in self.way for name in link.names)]))
 
 
-def couples_of(
-    analysis: Analysis, alive: Mapping[int, BoolArray], flow: Flow, jobs: Sequence[Job], targets: Sequence[Target]
-) -> Iterator[Couple]:
+def couples_of(analysis: Analysis, alive: Mapping[int, BoolArray]) -> Iterator[Couple]:
     """The couples among consumers that lose channels, in the order of the graph; those only whose weights are theirs
     alone, without groups, and whose results can be looked at."""
+    jobs = ordered(analysis, alive)
+    flow = Flow(analysis, jobs)
     makers = {job.consumer.node.outputs[0]: job for job in mixing_jobs(analysis, alive)}
-    for job, target in zip(jobs, targets, strict=True):
+    for k, job in enumerate(jobs):
+        target = flow.target(k, job)
         if target.name is None or not job.consumer.removed.any() or not _is_plain(job):
             continue
-        first = makers.get(source_of(analysis, flow, job.consumer.node, job.view.data))
+        made, way = way_back(analysis, flow, makers, job.view.data)
+        first = makers.get(made)
         if first is not None and _is_plain(first) and len(_uses(analysis, first)) == 1 == len(_uses(analysis, job)):
-            couple = Couple(first, job, target)
-            if _meet(analysis, couple):
+            couple = Couple(first, job, target, way)
+            if _meet(analysis, couple) and _all_into(flow, made, job):
                 yield couple
 
 
@@ -86,10 +98,64 @@ def _uses(analysis: Analysis, job: Job) -> Sequence[object]:
     return analysis.graph.readers.get(job.consumer.node.inputs[job.consumer.linear.weight], ())
 
 
-def source_of(analysis: Analysis, flow: Flow, reader: Node, name: str) -> str:
-    """The tensor of whose numbers those of `name`, which `reader` reads, are functions, one by one, and that nothing
-    else reads; empty where there is none."""
-    inside, frontier, ends = {reader.index}, [name], set()
+def way_back(
+    analysis: Analysis, flow: Flow, makers: Mapping[str, Job], name: str
+) -> tuple[str, tuple[Link, ...]]:  # fmt: skip  # two lines
+    """The result of the layer whose channels those of `name` are, each by itself, and the way back to it; an empty name
+    where there is none. makers: the layers, by their results."""
+    way: list[Link] = []
+    while True:
+        singles = _singles(analysis, flow, name)
+        if singles is None:
+            return "", ()
+        if singles.source != name:
+            way.append(singles)
+        name = singles.source
+        job = makers.get(name)
+        if job is not None and job.view.groups == 1:
+            return name, tuple(way)
+        window = _window(analysis, makers, name)
+        if window is None:
+            return "", ()
+        way.append(window)
+        name = window.source
+
+
+def _all_into(flow: Flow, made: str, job: Job) -> bool:
+    """True where all that rests on what one layer has made goes into the data of another."""
+    second = job.consumer.node
+    seen, frontier = {made}, [made]
+    while frontier:
+        name = frontier.pop()
+        for node in flow.readers.get(name, ()):
+            if node.index > second.index or (node.index == second.index and name != job.view.data):
+                return False
+            if node.index < second.index:
+                frontier.extend(o for o in node.outputs if o and o not in seen)
+                seen.update(node.outputs)
+    return not seen & flow.outputs
+
+
+def _window(analysis: Analysis, makers: Mapping[str, Job], result: str) -> Windows | None:
+    """The windows over single channels that make a tensor."""
+    node = analysis.graph.makers.get(result)
+    if node is None or node.domain or result != node.outputs[0]:
+        return None
+    source, job = node.inputs[0], makers.get(result)
+    if node.op == "Conv" and job is not None:
+        return Depthwise(source, result, job.view, job) if job.view.groups == job.view.channels else None
+    if node.op not in ("MaxPool", "AveragePool"):
+        return None
+    view = windows_of(node, source, 0, tuple(node.attr("kernel_shape")), 1)
+    if node.op == "MaxPool":
+        return Largest(source, result, view)
+    rounded_up = node.attr("ceil_mode", 0)  # its windows reach beyond the padding, of which no more counts
+    return None if rounded_up else Average(source, result, view, bool(node.attr("count_include_pad", 0)))
+
+
+def _singles(analysis: Analysis, flow: Flow, name: str) -> Singles | None:
+    """The functions of single numbers that make a tensor out of one other; out of itself where there are none."""
+    frontier, ends, fixed = [name], [], []
     seen: set[str] = set()
     while frontier:
         tensor = frontier.pop()
@@ -98,22 +164,25 @@ def source_of(analysis: Analysis, flow: Flow, reader: Node, name: str) -> str:
         seen.add(tensor)
         maker = analysis.graph.makers.get(tensor)
         operands = None if maker is None else _operands(analysis, flow, maker, tensor)
-        if maker is None or operands is None:
-            ends.add(tensor)
+        if operands is None:
+            ends.append(tensor)
         else:
-            inside.add(maker.index)
-            frontier.extend(operands)
-    mine = all(t not in flow.outputs and {n.index for n in flow.readers.get(t, ())} <= inside for t in seen)
-    return ends.pop() if len(ends) == 1 and mine else ""
+            frontier.extend(operands[0])
+            fixed.extend(operands[1])
+    return Singles(ends[0], name, tuple(dict.fromkeys(fixed))) if len(ends) == 1 else None
 
 
-def _operands(analysis: Analysis, flow: Flow, node: Node, result: str) -> list[str] | None:
-    """The operands of a function of single numbers that are no constants; None for another node."""
+def _operands(analysis: Analysis, flow: Flow, node: Node, result: str) -> tuple[list[str], list[str]] | None:
+    """The operands of a function of single numbers that are no constants: those that hold a number for each of the
+    result, and others; None for another node."""
     if node.op not in SINGLE or result != node.outputs[0]:
         return None
     found = [n for n in dict.fromkeys(node.inputs) if n and flow.constants.array(n) is None]
-    size = _size(analysis, result)
-    return found if found and size and all(_size(analysis, n) == size for n in found) else None
+    sizes, size = [_size(analysis, n) for n in found], _size(analysis, result)
+    if not size or not all(sizes):
+        return None
+    whole = [n for n, of in zip(found, sizes, strict=True) if of == size]
+    return whole, [n for n in found if n not in whole]
 
 
 def _size(analysis: Analysis, name: str) -> int:

@@ -1,4 +1,5 @@
-"""What a repair may change, whichever it is: what consumers of removed channels and those behind them add up."""
+"""What a repair may change, whichever it is: what consumers of removed channels, those behind them and those that make
+the channels add up."""
 
 from __future__ import annotations
 
@@ -7,15 +8,17 @@ from collections.abc import Mapping
 from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.consumers import Operands, consumers_of, followers_of
+from onnx_attnprune.recovery.producers import couples_of
 from onnx_attnprune.recovery.stored import OPERATOR
 
 
 def within_reach(analysis: Analysis, alive: Mapping[int, BoolArray]) -> frozenset[str]:
     """First outputs of the nodes whose stored operands a repair may give other numbers: the consumers of removed
-    channels and what follows them, what their quantised weights and biases stand behind, and sums that read their
-    results."""
+    channels, what follows them and what makes channels for them alone, what their quantised weights and biases stand
+    behind, and sums that read their results."""
     found: dict[str, None] = {}
-    for consumer in (*consumers_of(analysis, alive), *followers_of(analysis, alive)):
+    makers = (couple.first.consumer for couple in couples_of(analysis, alive))
+    for consumer in (*consumers_of(analysis, alive), *followers_of(analysis, alive), *makers):
         result = consumer.node.outputs[0]
         found[result] = None
         for place in (consumer.linear.weight, consumer.linear.bias):

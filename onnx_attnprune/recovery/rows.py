@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_attnprune.graph import Node
 from onnx_attnprune.recovery.consumers import Consumer
 
 Array = NDArray[np.float64]
@@ -69,19 +70,15 @@ def view_of(consumer: Consumer, weight: NDArray[Any]) -> View | None:
         return View(consumer.source, channels, groups=len(weight), order=order)
     if consumer.channel == -1:
         return View(consumer.source, channels)
-    auto = node.attr("auto_pad", "NOTSET")
-    same = auto.removeprefix("SAME_").lower() if auto.startswith("SAME_") else ""
-    if same and node.op == "ConvTranspose":
+    if node.op == "ConvTranspose" and node.attr("auto_pad", "NOTSET").startswith("SAME_"):
         return None
     kernel, groups = tuple(weight.shape[2:]), int(node.attr("group", 1))
-    ones = (1,) * len(kernel)
-    pads = tuple(node.attr("pads") or ()) if auto == "NOTSET" else ()
-    pads = pads or (0,) * 2 * len(kernel)
-    strides, dilations = tuple(node.attr("strides") or ones), tuple(node.attr("dilations") or ones)
+    view = windows_of(node, consumer.source, channels, kernel, groups)
     if node.op != "ConvTranspose":
-        return View(consumer.source, channels, kernel, strides, pads, dilations, groups, same=same)
+        return view
     if node.attr("output_shape") is not None:
         return None
+    strides, pads, dilations, ones = view.strides, view.pads, view.dilations, (1,) * len(kernel)
     extra = node.attr("output_padding") or (0,) * len(kernel)
     reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
     starts = [r - p for r, p in zip(reach, pads[: len(kernel)], strict=True)]
@@ -90,6 +87,17 @@ def view_of(consumer: Consumer, weight: NDArray[Any]) -> View | None:
     return View(
         consumer.source, channels, kernel, ones, (*starts, *ends), tuple(-d for d in dilations), groups, strides
     )
+
+
+def windows_of(node: Node, data: str, channels: int, kernel: tuple[int, ...], groups: int) -> View:
+    """How a convolution, or pooling, goes over its data, by the attributes of the node."""
+    ones, auto = (1,) * len(kernel), node.attr("auto_pad", "NOTSET")
+    pads = tuple(node.attr("pads") or ()) if auto == "NOTSET" else ()
+    return View(
+        data, channels, kernel, tuple(node.attr("strides") or ones), pads or (0,) * 2 * len(kernel),
+        tuple(node.attr("dilations") or ones), groups,
+        same=auto.removeprefix("SAME_").lower() if auto.startswith("SAME_") else "",
+    )  # fmt: skip  # in the order of the fields
 
 
 def rows_of(view: View, x: NDArray[Any], wanted: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
@@ -104,7 +112,7 @@ def positions(view: View, shape: Sequence[int]) -> int:
     return shape[0] * math.prod(_counts(view, _padded_sizes(view, shape[2:])))
 
 
-def _pads(view: View, space: Sequence[int]) -> tuple[list[int], list[int]]:
+def pads_around(view: View, space: Sequence[int]) -> tuple[list[int], list[int]]:
     """Zeros before and behind each spatial axis of the data, taken apart already."""
     rank = len(view.kernel)
     if not view.same:
@@ -117,7 +125,7 @@ def _pads(view: View, space: Sequence[int]) -> tuple[list[int], list[int]]:
 
 def _padded_sizes(view: View, space: Sequence[int]) -> list[int]:
     apart = [(n - 1) * s + 1 for n, s in zip(space, view.spread or (1,) * len(space), strict=True)]
-    starts, ends = _pads(view, apart)
+    starts, ends = pads_around(view, apart)
     return [n + a + b for n, a, b in zip(apart, starts, ends, strict=True)]
 
 
@@ -165,7 +173,7 @@ def _single(view: View, x: NDArray[Any], chosen: NDArray[np.int64]) -> Iterator[
 def _padded(view: View, x: NDArray[Any]) -> NDArray[np.float32]:
     """The data with channels last, taken apart by the strides of a transposed convolution, and zeros around it."""
     sizes, spread = _padded_sizes(view, x.shape[1:-1]), view.spread or (1,) * len(view.kernel)
-    starts, _ = _pads(view, x.shape[1:-1])
+    starts, _ = pads_around(view, x.shape[1:-1])
     out = np.zeros((len(x), *sizes, x.shape[-1]), np.float32)
     inner, outer = [slice(None)], [slice(None)]
     for size, start, step, count in zip(sizes, starts, spread, x.shape[1:-1], strict=True):
@@ -276,27 +284,3 @@ class Gathering:
         for start in range(0, len(mean), 512):  # a part at a time: a large matrix beside this one is slow to touch
             covariance[start : start + 512] -= np.outer(mean[start : start + 512], mean)
         return Moments(mean + self._blocks.about, covariance, self._rows)
-
-
-def spread_back(
-    view: View, lack: NDArray[np.float32], weight: NDArray[np.float32], shape: Sequence[int]
-) -> NDArray[np.float32]:
-    """What each number of a consumer's data, of a `shape`, has to do with what its result is lacking: the product of
-    `lack`, of the result's shape, with the transposed weight [columns, outputs], brought back to where it was read.
-
-    For a consumer without groups that is no transposed convolution.
-    """
-    if not view.kernel:
-        return np.asarray(lack.reshape(-1, lack.shape[-1]) @ weight.T).reshape(shape)
-    rows = np.moveaxis(lack, 1, -1)
-    counts = rows.shape[1:-1]
-    starts, _ = _pads(view, shape[2:])
-    sizes = _padded_sizes(view, shape[2:])
-    whole = np.zeros((len(lack), *sizes, view.channels), np.float32)
-    by_tap = weight.reshape(view.channels, view.taps, -1)
-    for tap, place in enumerate(np.ndindex(*view.kernel)):
-        ways = zip(place, view.dilations, view.strides, counts, strict=True)
-        at = (slice(None), *(slice(p * d, p * d + (n - 1) * s + 1, s) for p, d, s, n in ways))
-        whole[at] += rows @ by_tap[:, tap].T
-    inner = (slice(None), *(slice(a, a + n) for a, n in zip(starts, shape[2:], strict=True)))
-    return np.ascontiguousarray(np.moveaxis(whole[inner], -1, 1))

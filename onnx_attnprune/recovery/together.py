@@ -1,42 +1,45 @@
 """The fit of a couple of layers, of which the second reads what the first one makes.
 
-The second layer makes the best of the channels that are left; these can be better ones. Where only functions of single
-numbers lie between the two, what the second one's target lacks, T, says what the first one's result lacks: D is T times
-the transposed weight of the second layer, brought back to where it was read, times the slope of those functions. The
-change of the first one's weight is a step of Gauss and Newton, with its matrix taken apart into one of the inputs and
-one of the outputs:
+The second layer makes the best of the channels that are left; these can be better ones. Where each channel stays by
+itself between the two (see `between`), what the second one's target lacks, T, says what the first one's result lacks: D
+is T times the transposed weight of the second layer, brought back to where it was read, and through what lies between.
+The change of the first one's weight is a step of Gauss and Newton, with its matrix taken apart into one of the inputs
+and one of the outputs:
 
     (C + ridge d I)^-1 cov(X, D) B^-1        X, C: its inputs and their covariance; d: the mean of the diagonal of C
 
-B is the product of the second layer's weight with its transpose, over all outputs and taps, times how often two slopes
-go together. The step is as long as does best on samples that it has not seen; then the second layer is fitted again by
-least squares. Source of taking the matrix apart: Martens and Grosse, "Optimizing neural networks with
-Kronecker-factored approximate curvature" (2015).
+B is the product of the second layer's weight with its transpose, over all outputs and taps, times how much the ways of
+two channels through what lies between have in common: random signs, the same for all channels, are brought back too,
+and the mean product of what arrives at two channels is the sum of the products of their slopes. The step is as long as
+does best on samples that it has not seen; then the second layer is fitted again by least squares. Sources: of taking
+the matrix apart, Martens and Grosse, "Optimizing neural networks with Kronecker-factored approximate curvature" (2015);
+of the signs, Hutchinson, "A stochastic estimator of the trace of the influence matrix" (1989).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
 from onnx_attnprune.axes import BoolArray
-from onnx_attnprune.graph import ModelProto, part_of
+from onnx_attnprune.graph import ModelProto
 from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery.between import Back
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.lacking import Lacking
 from onnx_attnprune.recovery.least_squares import is_unseen, rows_wanted
 from onnx_attnprune.recovery.mending import Mender
 from onnx_attnprune.recovery.producers import Couple
 from onnx_attnprune.recovery.rectified import Rows, Seen, allowed, bounded, together
-from onnx_attnprune.recovery.rows import results_at, results_in, rows_at, some, spread_back
+from onnx_attnprune.recovery.rows import results_at, results_in, rows_at, some
 from onnx_attnprune.recovery.segments import Held, Segments
 from onnx_attnprune.recovery.solving import LEAST, Problem, shift_with, shrinkage, solve
-from onnx_attnprune.runtime import Session
+from onnx_attnprune.recovery.windows import spread_back
 
 ROUNDS = 3
-NUDGE = 1e-2  # of the deviation of the first layer's result, by which slopes are measured
 RIDGE_OUT = 1e-2  # of the mean of B's diagonal
 LENGTHS = (0.5, 1.0)  # of the step, that are tried; the error in between and beyond is taken for a parabola
 SHORTEST, LONGEST = 0.05, 2.0
@@ -54,7 +57,8 @@ class Together:
         self, analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, couple: Couple,
         after: Segments, wanted: Sequence[Rows],
     ) -> None:  # fmt: skip  # two lines
-        self._mended, self._rng = (analysis, alive, pruned), np.random.default_rng(0)
+        self._mended = analysis, alive, pruned
+        self._rng, self._signing = np.random.default_rng(0), np.random.default_rng(1)
         self._couple, self._after, self._wanted = couple, after, wanted
         self._x, self._read = couple.first.view.data, couple.second.view.data
         self._views = [
@@ -117,34 +121,42 @@ class Together:
         view, other = self._views
         weight = (self._mender().matrix(self._couple.second)[0] * self._scale).astype(np.float32)
         channels = other.channels
-        sums, slopes, rows = Lacking(view.columns, channels), np.zeros((channels, channels)), 0
+        sums, ways, rows = Lacking(view.columns, channels), np.zeros((channels, channels)), 0
         wanted = rows_wanted(view.columns, len(self._runs[False]))
-        names = [self._x, self._couple.made, self._read, self._couple.aim]
-        for k, held in self._after.look(names, self._runs[False]):
-            x, made = held[self._x], held[self._couple.made]
-            slope = self._slope(made)
-            lack = spread_back(other, self._lack(k, held), weight, held[self._read].shape).reshape(made.shape) * slope
+        way = self._way()
+        for k, held in self._after.look(self._couple.names, self._runs[False]):
+            x, made, read = (held[name] for name in (self._x, self._couple.made, self._read))
+            back = way(held)
+            lack = back(spread_back(other, self._lack(k, held), weight, read.shape))
             there = some(results_in(view, made.shape), wanted, self._rng)
             sums.add(np.concatenate([next(rows_at(view, x, there)), results_at(view, lack, there)], axis=1))
-            found = results_at(view, slope, there)
-            slopes += found.T @ found
+            found = results_at(view, back(self._signs(read.shape)), there)
+            ways += found.T @ found
             rows += len(found)
         problem = sums.problem(view.columns)
         by_channel = weight.astype(np.float64).reshape(channels, -1)
-        inverse = np.linalg.inv(_ridged(by_channel @ by_channel.T * slopes / max(rows, 1)))
+        inverse = np.linalg.inv(_ridged(by_channel @ by_channel.T * ways / max(rows, 1)))
         problem = replace(problem, cross=problem.cross @ inverse, lack=problem.lack @ inverse)
         change = solve(problem, max(ridge, shrinkage(problem)))
         return change, shift_with(problem, change, centred=True)
 
-    def _slope(self, made: Rows) -> Rows:
-        """By how much what the second layer reads changes with each number of the first one's result."""
-        name, read = self._couple.made, self._read
-        if name == read:
-            return np.ones_like(made)
-        session = Session(part_of(self._mended[2], {name: (made.dtype, made.shape)}, [read]))
-        nudge = np.float32(NUDGE * max(float(made.std()), LEAST))
-        up, down = (session.run({name: made + sign * nudge}, [read])[read] for sign in (1, -1))
-        return np.asarray((up - down) / (2 * nudge), np.float32).reshape(made.shape)
+    def _way(self) -> Callable[[Held], Back]:
+        """From the second layer's data back to the first one's result, in a run."""
+        links = [link.opened(self._mended[2], self._mender()) for link in self._couple.way]
+
+        def back(held: Held) -> Back:
+            steps = [link(held) for link in links]
+            return lambda said: reduce(lambda there, step: step(there), steps, said)
+
+        return back
+
+    def _signs(self, shape: Sequence[int]) -> Rows:
+        """For each place of the second layer's data a random sign, the same for all channels."""
+        axis = 1 if self._views[1].kernel else len(shape) - 1
+        signs = self._signing.choice(
+            np.array([-1, 1], np.float32), [1 if k == axis else n for k, n in enumerate(shape)]
+        )
+        return np.broadcast_to(signs, shape)
 
     def _refit(self, ridge: float) -> None:
         """Fit the second layer to what it reads now."""

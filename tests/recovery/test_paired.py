@@ -7,8 +7,10 @@ import pytest
 from onnx import ModelProto
 
 from onnx_attnprune import surgery
-from onnx_attnprune.recovery import Calibration, Limits, guarded, recover
+from onnx_attnprune.grouping import Analysis
+from onnx_attnprune.recovery import Calibration, Limits, guarded, paired, recover
 from onnx_attnprune.recovery.guard import divergence
+from onnx_attnprune.recovery.producers import Couple
 from tests.oracle import parse
 from tests.recovery.helpers import put, run, stored, without
 
@@ -31,6 +33,35 @@ BLOCK = """g (float[N, 4, 7, 6] x) => (float[N, 5, 7, 6] y)
     e = Add(x, d)
     f = Relu(e)
     y = Conv(f, w3)
+}"""
+
+# Within the couple of w1 and w2 lies another one, of u1 and u2.
+MOBILE = """g (float[N, 4, 7, 6] x) => (float[N, 5, 7, 6] y)
+<float[12, 4, 1, 1] w1, float[12, 1, 3, 3] wd, float[8, 12, 1, 1] u1, float[12, 8, 1, 1] u2, float[4, 12, 1, 1] w2,
+ float[5, 4, 1, 1] w3> {
+    a = Conv(x, w1)
+    b = Relu(a)
+    c = Conv<group = 12, pads = [1, 1, 1, 1]>(b, wd)
+    d = HardSwish(c)
+    p = GlobalAveragePool(d)
+    q = Conv(p, u1)
+    r = Relu(q)
+    s = Conv(r, u2)
+    t = HardSigmoid(s)
+    e = Mul(d, t)
+    f = Conv(e, w2)
+    g = Add(x, f)
+    h = Relu(g)
+    y = Conv(h, w3)
+}"""
+POOLED = """g (float[N, 3, 8, 8] x) => (float[N, 5, 3, 3] y)
+<float[9, 3, 3, 3] w1, float[6, 9, 1, 1] w2, float[5, 6, 1, 1] w3> {
+    a = Conv(x, w1)
+    b = Relu(a)
+    c = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(b)
+    d = Conv(c, w2)
+    e = Relu(d)
+    y = Conv(e, w3)
 }"""
 
 
@@ -69,14 +100,19 @@ def test_what_the_second_layer_lacks_can_be_made_by_the_first() -> None:
 
 @pytest.mark.parametrize(
     ("text", "removed"),
-    [(DENSE, {"w1": [0, 3, 5, 6, 9, 11, 14]}), (BLOCK, {"w1": [0, 2, 5, 7]})],
-    ids=["dense", "block"],
+    [
+        (DENSE, {"w1": [0, 3, 5, 6, 9, 11, 14]}),
+        (BLOCK, {"w1": [0, 2, 5, 7]}),
+        (MOBILE, {"w1": [0, 2, 5, 7, 8], "u1": [1, 4]}),
+        (POOLED, {"w1": [0, 2, 5, 7]}),
+    ],
+    ids=["dense", "block", "depthwise", "pooled"],
 )
 def test_couples_are_nearer_to_the_original_than_layer_after_layer(text: str, removed: dict[str, list[int]]) -> None:
     model = parse(text)
     for name in {"v", "s"} & {t.name for t in model.graph.initializer}:
         put(model, name, np.abs(stored(model, name)) + 0.5)
-    found = errors(model, removed, each=256 if text == DENSE else 16)
+    found = errors(model, removed, each=256 if text == DENSE else 32)
     assert found["paired"] < 0.9 * found["sequential"]
 
 
@@ -112,6 +148,40 @@ def test_a_product_without_a_bias_is_given_one_sum_and_no_more() -> None:
     found = recover("paired", analysis, alive, surgery.prune(analysis, alive), calibration(model, 8, 64)).model
     assert [n.op_type for n in found.graph.node] == ["MatMul", "Add", "Relu", "MatMul", "Add", "Relu", "MatMul", "Add"]
     assert {t.name for t in found.graph.initializer} == {name for n in found.graph.node for name in n.input[1:]}
+
+
+def test_a_couple_within_another_one_is_fitted_too() -> None:
+    model = parse(MOBILE)
+    analysis, alive = without(model, {"w1": [0, 2, 5, 7, 8], "u1": [1, 4]})
+    told: list[str] = []
+    given = calibration(model, 8, 16)
+    recover("paired", analysis, alive, surgery.prune(analysis, alive), given, Limits(tell=told.append))
+    assert told[-2:] == ["repair: couple 1 of 2", "repair: couple 2 of 2"]
+
+
+def outer() -> tuple[Analysis, Couple]:
+    """The couple of w1 and w2, of which five of twelve channels go."""
+    model = parse(MOBILE)
+    analysis, alive = without(model, {"w1": [0, 2, 5, 7, 8]})
+    sized = paired._sized(analysis, alive, surgery.prune(analysis, alive), calibration(model, 8, 1), 1 << 30)
+    return analysis, next(couple for couple, _ in sized)
+
+
+def test_the_way_back_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine taps of the depthwise layer go over all places, and the functions before and behind it once each."""
+    analysis, couple = outer()
+    macs = 7 * 6 * (4 * 12 + 7 * 4) + paired.WAY_MACS * 7 * 6 * 12 * (1 + 9 + 1)
+    for count in (8, 40):
+        monkeypatch.setattr(paired, "MOST_MACS", (count + 0.5) * paired.PASSES * paired.ROUNDS * macs)
+        assert paired.runs_for(analysis, couple, calibration(parse(MOBILE), 64, 1), 1 << 30) == count
+
+
+def test_what_lies_between_is_held_of_one_run_at_a_time() -> None:
+    analysis, couple = outer()
+    ends = 4 * 7 * 6 * (4 + 12 + 12 + 4)
+    beside = 2 * 4 * (7 * 6 * (12 + 12) + 12)  # what the depthwise layer reads and makes, and the gate, twice each
+    for room, count in ((20 * ends + beside, 20), (20 * ends + beside - 4, 19)):
+        assert paired.runs_for(analysis, couple, calibration(parse(MOBILE), 64, 1), room) == count
 
 
 def test_it_says_how_many_couples_came_nearer_and_how_far_it_is() -> None:

@@ -7,17 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_attnprune.recovery.rows import (
-    BLOCK,
-    Blocks,
-    Gathering,
-    View,
-    results_at,
-    rows_at,
-    rows_of,
-    some,
-    spread_back,
-)
+from onnx_attnprune.recovery.rows import BLOCK, Blocks, Gathering, View, results_at, rows_at, rows_of, some
 from onnx_attnprune.runtime import Session
 
 ALL = 10**6
@@ -119,39 +109,6 @@ def test_moments_are_those_of_numpy_and_add_up_over_parts() -> None:
     np.testing.assert_allclose(whole.mean, together.mean(0), rtol=1e-5)
     np.testing.assert_allclose(whole.covariance, np.cov(together.T, bias=True), rtol=1e-3)
     assert whole.rows == 5030
-
-
-@pytest.mark.parametrize(
-    ("strides", "pads", "dilations", "same"),
-    [((1, 1), (0, 0, 0, 0), (1, 1), ""), ((2, 3), (1, 0, 2, 1), (1, 1), ""), ((1, 2), (2, 1, 2, 1), (2, 1), ""),
-     ((2, 3), (0, 0, 0, 0), (1, 1), "upper"), ((2, 1), (0, 0, 0, 0), (1, 1), "lower")],
-)  # fmt: skip  # a case a line
-def test_what_is_lacking_goes_back_to_where_it_was_read(
-    strides: tuple[int, ...], pads: tuple[int, ...], dilations: tuple[int, ...], same: str
-) -> None:
-    """For all x and t: <t, x W> = <t W', x>."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((2, 6, 9, 11)).astype(np.float32)
-    view = View("x", 6, (3, 2), strides, pads, dilations, same=same)
-    weight = rng.standard_normal((view.columns, 5)).astype(np.float32)
-    (rows,) = rows_of(view, x, ALL, rng)
-    y = rows @ weight
-    sizes = [-(-n // s) for n, s in zip((9, 11), strides, strict=True)]
-    if not same:
-        ways = zip((9, 11), (3, 2), strides, pads[:2], pads[2:], dilations, strict=True)
-        sizes = [(n + a + b - (k - 1) * d - 1) // s + 1 for n, k, s, a, b, d in ways]
-    t = rng.standard_normal((2, 5, *sizes)).astype(np.float32)
-    back = spread_back(view, t, weight, x.shape)
-    assert back.shape == x.shape
-    assert float((back * x).sum()) == pytest.approx(float((np.moveaxis(t, 1, -1).reshape(-1, 5) * y).sum()), rel=1e-4)
-
-
-def test_the_same_for_a_matrix_product() -> None:
-    rng = np.random.default_rng(0)
-    x, t = rng.standard_normal((2, 3, 6)).astype(np.float32), rng.standard_normal((2, 3, 5)).astype(np.float32)
-    weight = rng.standard_normal((6, 5)).astype(np.float32)
-    back = spread_back(View("x", 6), t, weight, x.shape)
-    assert float((back * x).sum()) == pytest.approx(float((t * (x @ weight)).sum()), rel=1e-4)
 
 
 def test_few_rows_wait_for_others() -> None:

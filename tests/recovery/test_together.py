@@ -8,8 +8,6 @@ import pytest
 from onnx_attnprune import surgery
 from onnx_attnprune.recovery.producers import couples_of
 from onnx_attnprune.recovery.segments import Segments
-from onnx_attnprune.recovery.sequential import ordered
-from onnx_attnprune.recovery.targets import Flow
 from onnx_attnprune.recovery.together import RIDGE_OUT, Together, vertex
 from tests.oracle import parse
 from tests.recovery.helpers import put, stored, without
@@ -20,6 +18,12 @@ TEXT = """g (float[N, 6] x) => (float[N, 4] y)
     b = Add(a, b1)
     c = ACTIVATION(b)
     y = MatMul(c, w2)
+}"""
+POOLED = """g (float[N, 6, 2, 2] x) => (float[N, 4, 1, 1] y)
+<float[8, 6, 1, 1] w1, float[8] b1, float[4, 8, 1, 1] w2> {
+    a = Conv(x, w1, b1)
+    c = AveragePool<kernel_shape = [2, 2]>(a)
+    y = Conv(c, w2)
 }"""
 KEPT = [0, 2, 3]
 
@@ -32,12 +36,10 @@ class Case:
         put(self.model, "b1", np.full(8, bias))
         analysis, alive = without(self.model, {"w1": [k for k in range(8) if k not in KEPT]})
         self.pruned = surgery.prune(analysis, alive)
-        jobs = ordered(analysis, alive)
-        flow = Flow(analysis, jobs)
-        targets = [flow.target(k, job) for k, job in enumerate(jobs)]
-        (self.couple,) = couples_of(analysis, alive, flow, jobs, targets)
+        (self.couple,) = couples_of(analysis, alive)
         rng = np.random.default_rng(0)
-        self.x = [rng.standard_normal((512, 6)).astype(np.float32) + 1 for _ in range(4)]
+        dims = [d.dim_value for d in self.model.graph.input[0].type.tensor_type.shape.dim][1:]
+        self.x = [rng.standard_normal((512, *dims)).astype(np.float32) + 1 for _ in range(4)]
         runs = [{"x": x} for x in self.x]
         aim = [self.couple.aim]
         self.wanted = [held[aim[0]] for held in Segments(self.model, runs).step(aim, aim, aim, 1 << 30)]
@@ -86,10 +88,25 @@ def test_errors_that_an_activation_hides_are_none() -> None:
     np.testing.assert_allclose(case.fit._lack(3, held), expected, atol=1e-6)
 
 
-def test_slopes_are_those_of_the_activation() -> None:
-    case = Case("Tanh", 0.3)
-    a = np.random.default_rng(1).standard_normal((64, 3)).astype(np.float32)
-    np.testing.assert_allclose(case.fit._slope(a), 1 - np.tanh(a + 0.3) ** 2, atol=1e-3)
+def test_signs_are_the_same_for_all_channels() -> None:
+    signs = Case("Tanh", 0.3).fit._signs((512, 3))
+    assert set(np.unique(signs)) == {-1, 1}
+    assert (signs == signs[:, :1]).all()
+    assert abs(signs.mean()) < 0.2
+
+
+def test_where_pooling_lies_between_each_place_wants_its_share() -> None:
+    """The mean of four places lacks what each of them has a fourth to do with."""
+    case = Case("Relu", 0.3, POOLED)
+    change, _ = case.fit._direction(1e-9)
+    x = np.moveaxis(np.concatenate(case.x[:3]), 1, -1).reshape(-1, 6).astype(np.float64)
+    present = np.concatenate([held["y"] for _, held in case.after.look(["y"], [0, 1, 2])])
+    lack = np.repeat((np.concatenate(case.wanted[:3]) - present)[:, :, 0, 0], 4, axis=0)
+    w2 = stored(case.model, "w2")[:, KEPT, 0, 0].T.astype(np.float64) / 4
+    curve = w2 @ w2.T
+    curve += RIDGE_OUT * np.trace(curve) / 3 * np.eye(3)
+    best = np.linalg.lstsq(x - x.mean(0), lack, rcond=None)[0] @ w2.T @ np.linalg.inv(curve)
+    np.testing.assert_allclose(change, best, atol=1e-3 * np.abs(best).max())
 
 
 def test_a_fit_lowers_the_lack_on_samples_that_it_has_not_seen() -> None:
