@@ -63,7 +63,7 @@ def _fit_couples(
         said = before.step([couple.aim], aims, aims, room)
         wanted = [held[couple.aim] for held in said][:count]
         after.go_on([couple.made], [name for one in later for name in one.names], room)
-        better += Together(analysis, alive, pruned, couple, after, wanted).fit(ridge_for(calibration))
+        better += Together(analysis, alive, pruned, couple, after, wanted, limits.moments).fit(ridge_for(calibration))
     return better
 
 

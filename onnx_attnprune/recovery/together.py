@@ -28,15 +28,17 @@ from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import ModelProto
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.between import Back
+from onnx_attnprune.recovery.few import Few, rows_held
 from onnx_attnprune.recovery.forms import Array
 from onnx_attnprune.recovery.lacking import Lacking
 from onnx_attnprune.recovery.least_squares import is_unseen, rows_wanted
-from onnx_attnprune.recovery.mending import Mender
+from onnx_attnprune.recovery.mending import Mender, Pair
 from onnx_attnprune.recovery.producers import Couple
 from onnx_attnprune.recovery.rectified import Rows, Seen, allowed, bounded, together
 from onnx_attnprune.recovery.rows import results_at, results_in, rows_at, some
 from onnx_attnprune.recovery.segments import Held, Segments
 from onnx_attnprune.recovery.solving import LEAST, Problem, shift_with, shrinkage, solve
+from onnx_attnprune.recovery.told import Summed, summing
 from onnx_attnprune.recovery.windows import spread_back
 
 ROUNDS = 3
@@ -50,16 +52,17 @@ class Together:
     """The fit of one couple in a pruned model, which is edited in place.
 
     after: the pruned model, which holds what it needs to go on from just before the first layer. wanted: what the
-    unpruned network has at the target, run by run.
+    unpruned network has at the target, run by run. room: bytes that moments may take; where they would take more, or
+    rows are fewer than columns, the rows themselves are held.
     """
 
     def __init__(
         self, analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, couple: Couple,
-        after: Segments, wanted: Sequence[Rows],
+        after: Segments, wanted: Sequence[Rows], room: int,
     ) -> None:  # fmt: skip  # two lines
         self._mended = analysis, alive, pruned
         self._rng, self._signing = np.random.default_rng(0), np.random.default_rng(1)
-        self._couple, self._after, self._wanted = couple, after, wanted
+        self._couple, self._after, self._wanted, self._room = couple, after, wanted, room
         self._x, self._read = couple.first.view.data, couple.second.view.data
         self._views = [
             replace(job.view, channels=int(np.count_nonzero(~job.consumer.removed)))
@@ -121,24 +124,32 @@ class Together:
         view, other = self._views
         weight = (self._mender().matrix(self._couple.second)[0] * self._scale).astype(np.float32)
         channels = other.channels
-        sums, ways, rows = Lacking(view.columns, channels), np.zeros((channels, channels)), 0
-        wanted = rows_wanted(view.columns, len(self._runs[False]))
+        ways, rows, runs = np.zeros((channels, channels)), 0, len(self._runs[False])
+        wanted, sums = rows_wanted(view.columns, runs), None
         way = self._way()
         for k, held in self._after.look(self._couple.names, self._runs[False]):
             x, made, read = (held[name] for name in (self._x, self._couple.made, self._read))
             back = way(held)
             lack = back(spread_back(other, self._lack(k, held), weight, read.shape))
+            if sums is None:
+                sums, wanted = self._begin(results_in(view, made.shape), wanted, runs)
             there = some(results_in(view, made.shape), wanted, self._rng)
             sums.add(np.concatenate([next(rows_at(view, x, there)), results_at(view, lack, there)], axis=1))
             found = results_at(view, back(self._signs(read.shape)), there)
             ways += found.T @ found
             rows += len(found)
+        assert sums is not None  # there are runs, else it is no couple to fit
         problem = sums.problem(view.columns)
         by_channel = weight.astype(np.float64).reshape(channels, -1)
         inverse = np.linalg.inv(_ridged(by_channel @ by_channel.T * ways / max(rows, 1)))
-        problem = replace(problem, cross=problem.cross @ inverse, lack=problem.lack @ inverse)
         change = solve(problem, max(ridge, shrinkage(problem)))
-        return change, shift_with(problem, change, centred=True)
+        return change @ inverse, shift_with(problem, change, centred=True) @ inverse
+
+    def _begin(self, there: int, wanted: int, runs: int) -> tuple[Summed, int]:
+        """What gathers the first layer's rows, of which a run has so many there, and how many to take of each run."""
+        columns, channels = self._views[0].columns, self._views[1].channels
+        held = rows_held(min(there, wanted) * runs, columns, columns + channels, 1, self._room)
+        return summing(held, columns, channels), wanted if held is None else min(wanted, -(-held // runs))
 
     def _way(self) -> Callable[[Held], Back]:
         """From the second layer's data back to the first one's result, in a run."""
@@ -169,12 +180,15 @@ class Together:
             kept = whole[:, self._kept]
             parts[is_unseen(k)].append(Seen(x, kept - results_at(view, held[aim], there), kept))
         mine, others = (together(part) for part in parts)
-        seen, unseen = _problem(mine), _problem(others)
-        pair = seen, unseen
         if target.bounded:
-            least = max(ridge, shrinkage(seen))
-            seen, checked = bounded(pair, (mine, others), (target.low, target.high), least)
-            pair = seen, checked or unseen
+            moments = _moments(mine), _moments(others)
+            least = max(ridge, shrinkage(moments[0]))
+            seen, checked = bounded(moments, (mine, others), (target.low, target.high), least)
+            pair: Pair = seen, checked or moments[1]
+        else:
+            width = mine.x.shape[1] + mine.lack.shape[1]
+            few = rows_held(len(mine.x) + len(others.x), view.columns, width, 1, self._room)
+            pair = _posed(few, mine), _posed(few, others)
         self._mender().amend(self._couple.second, pair, ridge, self._scale)
 
 
@@ -190,7 +204,13 @@ def _ridged(matrix: Array) -> Array:
     return np.asarray(matrix + ridge * np.eye(len(matrix)))
 
 
-def _problem(rows: Seen) -> Problem:
+def _moments(rows: Seen) -> Problem:
     sums = Lacking(rows.x.shape[1], rows.lack.shape[1])
+    sums.add(np.concatenate([rows.x, rows.lack], axis=1))
+    return sums.problem(rows.x.shape[1])
+
+
+def _posed(held: int | None, rows: Seen) -> Problem | Few:
+    sums = summing(held, rows.x.shape[1], rows.lack.shape[1])
     sums.add(np.concatenate([rows.x, rows.lack], axis=1))
     return sums.problem(rows.x.shape[1])

@@ -25,6 +25,11 @@ Summed = Lacking | Heap
 Looked = tuple[NDArray[np.int64], Rows, list[Rows]]
 
 
+def summing(held: int | None, columns: int, outputs: int) -> Summed:
+    """What gathers rows of X and T: themselves, where so many are `held` (see `rows_held`), else their moments."""
+    return Lacking(columns, outputs) if held is None else Heap(columns + outputs)
+
+
 class Told:
     """What is gathered for one consumer: rows of its pruned input beside what its result lacks, by group.
 
@@ -52,12 +57,12 @@ class Told:
         """Decide what to hold of so many rows. A bounded fit, which is for small layers only, goes by moments."""
         held = rows_held(rows, self.view.columns, self._width, len(self._groups), self._room)
         held = None if self.target.bounded else held
-        self._sums = [(self._sum(held), self._sum(held)) for _ in self._groups]
+        outputs = self._width - self.view.columns
+        self._sums = [
+            (summing(held, self.view.columns, outputs), summing(held, self.view.columns, outputs)) for _ in self._groups
+        ]
         if held is not None:
             self._wanted = min(self._wanted, -(-held // self._runs))
-
-    def _sum(self, held: int | None) -> Summed:
-        return Lacking(self.view.columns, self._width - self.view.columns) if held is None else Heap(self._width)
 
     def kept(self, elements: int) -> int:
         """Bytes of what is kept of the unpruned network, whose tensor that is looked at has so many numbers a run."""

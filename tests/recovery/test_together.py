@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from onnx_attnprune import surgery
+from onnx_attnprune.recovery import together
+from onnx_attnprune.recovery.few import SMALL, Heap
+from onnx_attnprune.recovery.lacking import Lacking
 from onnx_attnprune.recovery.producers import couples_of
 from onnx_attnprune.recovery.segments import Segments
 from onnx_attnprune.recovery.together import RIDGE_OUT, Together, vertex
@@ -31,7 +36,7 @@ KEPT = [0, 2, 3]
 class Case:
     """A couple in a pruned model as it was cut, and what the unpruned one gives."""
 
-    def __init__(self, activation: str, bias: float, text: str = TEXT) -> None:
+    def __init__(self, activation: str, bias: float, text: str = TEXT, rows: int = 512) -> None:
         self.model = parse(text.replace("ACTIVATION", activation))
         put(self.model, "b1", np.full(8, bias))
         analysis, alive = without(self.model, {"w1": [k for k in range(8) if k not in KEPT]})
@@ -39,13 +44,13 @@ class Case:
         (self.couple,) = couples_of(analysis, alive)
         rng = np.random.default_rng(0)
         dims = [d.dim_value for d in self.model.graph.input[0].type.tensor_type.shape.dim][1:]
-        self.x = [rng.standard_normal((512, *dims)).astype(np.float32) + 1 for _ in range(4)]
+        self.x = [rng.standard_normal((rows, *dims)).astype(np.float32) + 1 for _ in range(4)]
         runs = [{"x": x} for x in self.x]
         aim = [self.couple.aim]
         self.wanted = [held[aim[0]] for held in Segments(self.model, runs).step(aim, aim, aim, 1 << 30)]
         self.after = Segments(self.pruned, runs)
         self.after.go_on(["a"], list(self.couple.names), 1 << 30)
-        self.fit = Together(analysis, alive, self.pruned, self.couple, self.after, self.wanted)
+        self.fit = Together(analysis, alive, self.pruned, self.couple, self.after, self.wanted, 1 << 30)
 
     def lack(self) -> float:
         """The mean squared lack of the pruned model on the samples that are held back."""
@@ -107,6 +112,29 @@ def test_where_pooling_lies_between_each_place_wants_its_share() -> None:
     curve += RIDGE_OUT * np.trace(curve) / 3 * np.eye(3)
     best = np.linalg.lstsq(x - x.mean(0), lack, rcond=None)[0] @ w2.T @ np.linalg.inv(curve)
     np.testing.assert_allclose(change, best, atol=1e-3 * np.abs(best).max())
+
+
+def test_fewer_rows_than_columns_are_held_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dense layer behind a large input has few rows: no matrix of its columns is made, and the step is the same."""
+    wide = TEXT.replace("[N, 6]", "[N, 90]").replace("float[6, 8] w1", "float[90, 8] w1")
+    case = Case("Tanh", 0.3, wide, rows=20)
+    assert isinstance(case.fit._begin(20, 999, 3)[0], Heap)
+    assert isinstance(case.fit._begin(90, 999, 3)[0], Lacking)
+    change, shift = case.fit._direction(1e-3)
+    monkeypatch.setattr(together, "rows_held", lambda *_: None)
+    expected, other = case.fit._direction(1e-3)
+    np.testing.assert_allclose(change, expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(shift, other, atol=1e-4 * np.abs(other).max())
+
+
+def test_where_moments_do_not_fit_fewer_rows_are_held() -> None:
+    case = Case("Tanh", 0.3)
+    case.fit._room = 0
+    assert isinstance(case.fit._begin(10**6, 4000, 3)[0], Lacking)  # of six columns: so little is always there
+    case.fit._views[0] = replace(case.fit._views[0], channels=6000)
+    gathered, wanted = case.fit._begin(10**6, 4000, 3)
+    assert isinstance(gathered, Heap)
+    assert 4 * 3 * (wanted - 1) * 6003 <= SMALL // 2
 
 
 def test_a_fit_lowers_the_lack_on_samples_that_it_has_not_seen() -> None:
