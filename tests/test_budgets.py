@@ -14,6 +14,7 @@ import pytest
 from click.testing import Result
 
 from onnx_attnprune.errors import PromiseError
+from onnx_attnprune.evaluate.likeness import LIKENESS
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze
 from onnx_attnprune.pipeline.search import _chosen, _told
@@ -178,6 +179,11 @@ def test_of_few_samples_the_best_that_they_can_tell() -> None:
     few = searched(0.01, *trials, vouched=0.03)
     assert _chosen(few) == 1
     assert "So few can't vouch for 0.01; some 129 samples could" in _told(replace(few, chosen=1))
+    nearly = replace(few, measure=LIKENESS, trials=(Trial(0.99, 0.9, 0.0005, 0.0305, 0.03),))
+    with pytest.raises(PromiseError) as told:
+        _chosen(nearly)
+    assert f"{LIKENESS} drops by 0.0005 on 500 samples" in str(told.value)
+    assert str(told.value).endswith("0.031 could be kept. So few can't vouch for 0.01; some 129 samples could")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -9,6 +9,7 @@ from pathlib import Path
 from onnx_attnprune import surgery
 from onnx_attnprune.errors import PromiseError
 from onnx_attnprune.evaluate.chance import SURE
+from onnx_attnprune.evaluate.likeness import AGREEMENT, LIKENESS, LOGS
 from onnx_attnprune.pipeline.budgets import Budgets
 from onnx_attnprune.pipeline.choice import Work, budgets_of, channels_left, make_plan, multiples, work_of
 from onnx_attnprune.pipeline.dropping import Dropping, apart, dropping
@@ -68,10 +69,11 @@ def _chosen(found: Search) -> int:
     if gentlest.most is not None:
         could = max(gentlest.most, gentlest.drop)
         lost += f", and in nine cases of ten by at most {gentlest.most:.4f} on others"
+    what = found.measure if found.measure in (AGREEMENT, LIKENESS, LOGS) else "accuracy"
     advice = f": --max-drop {math.ceil(could * 1000) / 1000:g} could be kept" if 0 <= could < 1 else ""
     raise PromiseError(
         f"--max-drop {found.limit:g} can't be kept: at {gentlest.macs:.1%} of the MACs ({gentlest.channels:.1%} of the "
-        f"channels), the gentlest cut that was tried, accuracy drops by {lost}{advice}"
+        f"channels), the gentlest cut that was tried, {what} drops by {lost}{advice}{_too_few(found)}"
     )
 
 
@@ -83,10 +85,15 @@ def _told(found: Search) -> str:
     text += (
         f", which tell it to {100 * taken.known:.1f} points: on others, in nine cases of ten, {taken.most:+.4f} at most"
     )
+    return text + _too_few(found)
+
+
+def _too_few(found: Search) -> str:
+    """That no choice could have kept the limit for sure, on so few samples; and how many could tell."""
     if found.vouched <= found.limit:
-        return text
+        return ""
     enough = f"; some {math.ceil(SURE / found.limit):,} samples could" if found.limit else ""
-    return f"{text}. So few can't vouch for {found.limit:g}{enough}"
+    return f". So few can't vouch for {found.limit:g}{enough}"
 
 
 # ---------------------------------------------------------------- the points that are tried
