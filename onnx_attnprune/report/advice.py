@@ -22,7 +22,8 @@ NOISY = 0.5  # spread of the latency, as a share of the median
 
 def advice(report: Report) -> tuple[str, ...]:
     """One line for each thing that is likely not what the user wants, with what to do."""
-    return (*_few(report), *_speed(report), *_elsewhere(report), *_accuracy(report), *_drift(report), *_holding(report))
+    found = _few, _grown, _speed, _elsewhere, _accuracy, _drift, _holding
+    return tuple(line for one in found for line in one(report))
 
 
 def _few(report: Report) -> Iterator[str]:
@@ -32,6 +33,16 @@ def _few(report: Report) -> Iterator[str]:
         return
     count = "one sample" if repair.samples == 1 else f"{repair.samples} samples"
     yield f"the repair saw only {count}, which may be worse than made-up ones: give some 256"
+
+
+def _grown(report: Report) -> Iterator[str]:
+    """Surgery copies a shared weight for each way that it is cut, which may take more than the cut saves."""
+    if report.parameters.after > report.parameters.before:
+        yield (
+            f"the pruned model has {report.parameters.after - report.parameters.before:,} parameters more than the "
+            "original, as where a weight that several nodes share is stored once for each way that it is cut: leave "
+            "groups of such weights whole with --exclude"
+        )
 
 
 def _speed(report: Report) -> Iterator[str]:

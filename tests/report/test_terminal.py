@@ -174,6 +174,13 @@ def test_a_good_run_warns_of_nothing() -> None:
     assert advice(REPORT) == ()
 
 
+def test_a_result_with_more_parameters_warns() -> None:
+    (told,) = advice(replace(REPORT, parameters=Change(35_736, 48_380)))
+    assert "12,644 parameters more than the original" in told
+    assert told.endswith("leave groups of such weights whole with --exclude")
+    assert advice(replace(REPORT, parameters=Change(35_736, 35_736))) == ()
+
+
 def test_warnings_say_what_to_do() -> None:
     assert REPORT.speed is not None
     assert REPORT.accuracy is not None
