@@ -35,7 +35,7 @@ def guarded(
     where that is no better either, the pruned model is given back as it was. The notes say so.
     """
     found = _branching(name, analysis, alive, pruned, calibration, limits)
-    unseen, spent = _unseen(calibration), Spent()
+    unseen, spent = unseen_runs(calibration), Spent()
     with spent.on("check"):
         reference = outputs_of(analysis.graph.model, unseen)
         plain = surgery.prune(analysis, alive)
@@ -67,7 +67,7 @@ def _branching(
     return replace(found, model=nested(pruned, found.model, taken))
 
 
-def _unseen(calibration: Calibration) -> list[Feeds]:
+def unseen_runs(calibration: Calibration) -> list[Feeds]:
     """Runs that no fit has seen; the last one where there are too few."""
     runs = [feeds for k, feeds in enumerate(calibration.runs) if is_unseen(k)] or list(calibration.runs[-1:])
     each = max(calibration.samples // len(calibration.runs), 1)

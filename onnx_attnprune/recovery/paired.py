@@ -12,6 +12,7 @@ from onnx_attnprune.axes import BoolArray
 from onnx_attnprune.graph import ModelProto, float_type
 from onnx_attnprune.grouping import Analysis
 from onnx_attnprune.recovery.calibration import UNSEEN, Calibration
+from onnx_attnprune.recovery.guard import divergence, outputs_of, unseen_runs
 from onnx_attnprune.recovery.least_squares import ridge_for
 from onnx_attnprune.recovery.mending import Mender
 from onnx_attnprune.recovery.producers import Couple, couples_of
@@ -41,9 +42,25 @@ def in_pairs(
         return found
     spent = Spent()
     with spent.on("fit couples"):
-        better = _fit_couples(analysis, alive, pruned, calibration, limits)
+        better = _unless_worse(analysis, alive, pruned, calibration, limits)
     told = f"{found.method}, then couples of layers ({better})" if better else found.method
     return replace(found, method=told, parts=(*found.parts, *spent.parts))
+
+
+def _unless_worse(
+    analysis: Analysis, alive: Mapping[int, BoolArray], pruned: ModelProto, calibration: Calibration, limits: Limits
+) -> int:
+    """Fit couples; take all of it back where the outputs on unseen samples are further from the original's then: what
+    lowers the squared error before a sigmoid may move numbers that count behind it."""
+    unseen = unseen_runs(calibration)
+    reference, first = outputs_of(analysis.graph.model, unseen), outputs_of(pruned, unseen)
+    earlier = ModelProto()
+    earlier.CopyFrom(pruned)
+    better = _fit_couples(analysis, alive, pruned, calibration, limits)
+    if better and divergence(reference, outputs_of(pruned, unseen)) > divergence(reference, first):
+        pruned.CopyFrom(earlier)
+        return 0
+    return better
 
 
 def _fit_couples(

@@ -194,3 +194,21 @@ def test_it_says_how_many_couples_came_nearer_and_how_far_it_is() -> None:
     assert found.method.endswith(", then couples of layers (1)")
     assert told[-1] == "repair: couple 1 of 1"
     assert "fit couples" in dict(found.parts)
+
+
+def test_couples_that_move_the_outputs_away_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = parse(DENSE)
+    damaged: list[str] = []
+
+    def damage(_analysis: Analysis, _alive: object, pruned: ModelProto, *_: object) -> int:
+        put(pruned, "w3", -stored(pruned, "w3"))
+        damaged.append("w3")
+        return 1
+
+    monkeypatch.setattr(paired, "_fit_couples", damage)
+    analysis, alive = without(model, {"w1": [0, 3, 5]})
+    given = calibration(model, 8, 128)
+    found = {n: recover(n, analysis, alive, surgery.prune(analysis, alive), given) for n in ("sequential", "paired")}
+    assert damaged
+    np.testing.assert_array_equal(stored(found["paired"].model, "w3"), stored(found["sequential"].model, "w3"))
+    assert "couples" not in found["paired"].method
