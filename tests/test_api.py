@@ -133,13 +133,14 @@ def test_what_is_left_out_is_chosen_well(tmp_path: Path) -> None:
         found = prune_request(tmp_path / "in.onnx", tmp_path / "out.onnx", "", **given).settings
         return found.ratio, found.scope, found.criterion
 
-    assert settings() == (0.3, "layer", "attention")
+    assert settings() == (0.3, "global", "attention")
+    assert settings(recover="mean") == (0.3, "layer", "attention")
     assert settings(top_k=3) == (None, "layer", "attention")
     assert settings(target_macs=0.5) == (None, "global", "attention")
     assert settings(target_macs=0.5, recover="none") == (None, "layer", "attention")
     assert settings(ratio=0.2, calibrate="s.npz") == (0.2, "global", "obs")
     assert settings(ratio=0.2, calibrate="s.npz", scope="layer") == (0.2, "layer", "obs")
-    assert settings(ratio=0.2, calibrate="s.npz", criterion="l1") == (0.2, "layer", "l1")
+    assert settings(ratio=0.2, calibrate="s.npz", criterion="l1") == (0.2, "global", "l1")
     assert settings(ratio=0.2, calibrate="s.npz", recover="none", criterion="obs") == (0.2, "layer", "obs")
     assert settings(threshold=0.2, calibrate="s.npz") == (None, "layer", "obs")
 

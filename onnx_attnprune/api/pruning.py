@@ -177,10 +177,8 @@ def _scope(given: Mapping[str, Any]) -> Scope:
     asked: Scope | None = given["scope"]
     if asked is not None:
         return asked
-    budget = any(given[name] is not None for name in BUDGETS)
     scored = given["threshold"] is not None or given["top_k"] is not None
-    told = _criterion(given) in SAMPLED and given["calibrate"] is not None and not scored
-    return "global" if (budget or told) and given["recover"] in FITTING else "layer"
+    return "global" if given["recover"] in FITTING and not scored else "layer"
 
 
 def _criterion(given: Mapping[str, Any]) -> str:

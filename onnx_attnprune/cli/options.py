@@ -109,9 +109,10 @@ _DECORATORS = (
     click.option(
         "--scope",
         type=click.Choice(["layer", "global"]),
-        help="layer: take the same share from every group. global: take the ratio from all channels together, with a "
-        "criterion on samples from where it costs the outputs least, and a budget by error against what is saved.  "
-        "[default: global with repair and a budget or --calibrate, else layer]",
+        help="layer: take the same share from every group. global: take the ratio from all channels together, from "
+        "where it costs the outputs least on samples, and a budget by error against what is saved; with --recover none "
+        "or mean and a criterion that looks at no samples, by rank.  [default: global with a ratio or a budget and a "
+        "repair that looks at samples, of --calibrate or made-up ones; else layer]",
     ),
     click.option(
         "--steps",
@@ -200,7 +201,7 @@ _DECORATORS = (
         "mix: make them up out of the channels that are left, by one map a tensor (little memory); "
         "least-squares: refit each layer on the channels that it keeps; sequential: one after another, on what the "
         "repaired layers before it give; paired: then each once more, with the layer that makes what it reads; auto: "
-        "paired on samples of --calibrate, else sequential on made-up ones.",
+        "paired, on samples of --calibrate or made-up ones.",
     ),
     click.option(
         "--would-hold",

@@ -40,7 +40,9 @@ from onnx_attnprune.report import lost, parameter_types
 from onnx_attnprune.scoring import SAMPLED, Samples, Scores, score
 
 Alive = Mapping[int, BoolArray]
-PROBED_MACS, FEWEST, MOST = 1_000_000_000_000, 8, 128  # that measuring all groups may cost; samples for it
+# What measuring all groups may cost, by samples of the user's and by made-up ones; how many samples are used for it.
+PROBED_MACS, MADE_UP_MACS = 1_000_000_000_000, 200_000_000_000
+FEWEST, MOST = 8, 128
 ALLOWANCE = 64  # bytes of a new tensor's name and header
 BACK = 16  # points of a path that the room left over is looked for in
 
@@ -98,7 +100,8 @@ class Budgets:
     def probed(self) -> int:
         """How many samples measure what the removal from each group does to the outputs."""
         macs = max(self.analysis.macs(self.single) * len(self.analysis.groups), 1)
-        return min(max(PROBED_MACS // macs, FEWEST), MOST)
+        most = MADE_UP_MACS if self.calibration.foreign else PROBED_MACS
+        return min(max(most // macs, FEWEST), MOST)
 
     # ---------------------------------------------------------------- paths
     def path(self, settings: Settings, cost: str, target: float) -> Path:
@@ -147,19 +150,23 @@ class Budgets:
 
         return _filled(path, first_within(path, left, aim, promise), left, aim)
 
-    def by_error(self, settings: Settings) -> Kept:
+    def by_error(self, settings: Settings) -> Kept | None:
         """How many channels each group keeps so that the settings' ratio of all channels goes, from where that costs
-        the outputs least; less where the settings' bounds don't allow as much."""
+        the outputs least; less where the settings' bounds don't allow as much. None where made-up samples tell
+        nothing: see `losses_or_why`."""
         assert settings.ratio is not None
         wanted = 1 - settings.ratio
         refuse_groupless(self.analysis)
+        losses = self.losses_or_why
+        if isinstance(losses, str):
+            return None
         terms = channel_terms(self.analysis, settings)
         whole = max(_amount(self.analysis, terms, {}), 1.0)
 
         def left(kept: Kept) -> float:
             return _amount(self.analysis, terms, self.alive(kept)) / whole
 
-        path = allocate(self.analysis, settings, self.losses, terms, wanted**2)  # a cost that falls as the square does
+        path = allocate(self.analysis, settings, losses, terms, wanted**2)  # a cost that falls as the square does
         aim = max(wanted, left(path[-1]))
         point = first_within(path, left, aim, "--ratio")
         # A ratio is no promise: with coarse multiples a step too few may be nearer to it than one too many.

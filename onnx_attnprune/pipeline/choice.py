@@ -108,9 +108,7 @@ def _at_multiple(budgets: Budgets, settings: Settings, tell: Tell) -> Plan:
     """A plan with the settings; one that keeps their target, where they have one."""
     analysis, digest, shapes = budgets.analysis, budgets.source.digest, budgets.shapes
     if settings.target is None:
-        told = settings.ratio is not None and settings.scope == "global" and settings.criterion in SAMPLED
-        decided = budgets.by_error(settings) if told else None
-        return make_plan(analysis, settings, digest, shapes, tell, decided, budgets.samples)
+        return _of_ratio(budgets, settings, tell)
     aim = settings.target[1]
     while True:
         plan = make_plan(analysis, settings, digest, shapes, tell, budgets.kept(settings, aim), budgets.samples)
@@ -118,6 +116,19 @@ def _at_multiple(budgets: Budgets, settings: Settings, tell: Tell) -> Plan:
         if over <= 0:
             return replace(plan, notes=(*plan.notes, *budgets.notes(settings)))
         aim -= over + 1e-6  # later stages may have chosen other channels; ends where no choice leaves so little
+
+
+def _of_ratio(budgets: Budgets, settings: Settings, tell: Tell) -> Plan:
+    """A plan without a target. A ratio of all channels goes from where it costs the outputs least, where a criterion
+    or the repair looks at samples that can tell; else channels are ranked."""
+    decided: Mapping[int, int] | None = None
+    notes: tuple[str, ...] = ()
+    looked = settings.criterion in SAMPLED or budgets.request.fits
+    if settings.ratio is not None and settings.scope == "global" and looked:
+        decided, notes = budgets.by_error(settings), budgets.notes(settings)
+        settings = settings if decided is not None else replace(settings, scope="layer")
+    made = make_plan(budgets.analysis, settings, budgets.source.digest, budgets.shapes, tell, decided, budgets.samples)
+    return replace(made, notes=(*made.notes, *notes))
 
 
 def make_plan(

@@ -12,7 +12,7 @@ from onnx_attnprune.pipeline.samples import calibration_of
 from onnx_attnprune.pipeline.source import Source
 from onnx_attnprune.recovery import Calibration, Limits, Recovery, Spent, guarded, recover
 
-BEST, QUICK = "paired", "sequential"  # what `auto` is on samples of the user's, and on made-up ones: see ADR 0010
+BEST = "paired"  # what `auto` is: see ADR 0010
 
 
 def repair(
@@ -20,17 +20,16 @@ def repair(
     given: Calibration | None = None,
 ) -> Recovery:  # fmt: skip  # two lines
     """Repair the pruned model (in place) and check that it helped, on the user's samples or on procedural ones. `auto`
-    fits couples of layers on the user's samples, layer after layer on procedural ones; where the network does not run
-    on those, it is the data-free compensation of the mean. given: other samples to fit on.
+    is BEST; where the network does not run on procedural samples, it is the data-free compensation of the mean. given:
+    other samples to fit on.
     """
-    if request.recover in ("none", "mean"):
+    if not request.fits:
         return recover(request.recover, work.analysis, work.alive, pruned)
     spent = Spent()
     try:
         with spent.on("samples"):
             calibration = given or calibration_of(request, source, work.analysis, work.shapes, work.sample)
-        best = QUICK if calibration.foreign else BEST
-        method = best if request.recover == "auto" else request.recover
+        method = BEST if request.recover == "auto" else request.recover
         found = guarded(method, work.analysis, work.alive, pruned, calibration, Limits(request.memory, tell))
         return replace(found, parts=(*spent.parts, *found.parts))
     except ModelError as error:

@@ -88,6 +88,11 @@ class Request:
                 "--max-drop needs samples to measure the drop on: --eval, or --calibrate without labels"
             )
 
+    @property
+    def fits(self) -> bool:
+        """Whether the repair looks at samples, the user's or made-up ones."""
+        return self.recover not in ("none", "mean")
+
 
 class Clock:
     """Seconds of each stage, told to the user as they begin."""
