@@ -13,10 +13,11 @@ import onnx
 import pytest
 from click.testing import Result
 
-from onnx_attnprune.errors import PromiseError
+from onnx_attnprune.errors import ModelError, PromiseError
 from onnx_attnprune.evaluate.likeness import LIKENESS
 from onnx_attnprune.graph import Graph
 from onnx_attnprune.grouping import analyze
+from onnx_attnprune.pipeline import budgets
 from onnx_attnprune.pipeline.search import _chosen, _told
 from onnx_attnprune.report import Search, Trial
 from tests.oracle import parse
@@ -83,6 +84,42 @@ def test_a_target_in_stages_and_dry(tmp_path: Path) -> None:
     assert found["macs"]["after"] <= 0.5 * found["macs"]["before"]
     assert found["settings"]["scope"] == "layer"  # no repair, no errors to share by
     assert files(tmp_path) == {"in.onnx"}
+
+
+def removed(path: Path, *given: object) -> dict[int, int]:
+    """How many channels go, by the size of the group."""
+    found = report(run(path, "--dry-run", "--json", "--round-to", 2, *given))
+    return {g["size"]: g["size"] - g["kept"] for g in found["groups"]}
+
+
+def test_without_data_a_ratio_comes_from_where_it_costs_least(tmp_path: Path) -> None:
+    model = wide()
+    weight = next(t for t in model.graph.initializer if t.name == "w1")
+    faint = onnx.numpy_helper.to_array(weight).copy()
+    faint[12:] *= 1e-3
+    weight.CopyFrom(onnx.numpy_helper.from_array(faint, "w1"))
+    path = saved(model, tmp_path)
+    assert removed(path, "--ratio", 0.25, "--scope", "layer") == {24: 6, 40: 10, 56: 14}
+    found = removed(path, "--ratio", 0.25)
+    assert found[24] == 12
+    assert 28 <= sum(found.values()) <= 32
+
+
+def test_where_made_up_samples_tell_nothing_each_group_loses_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ModelError("no such row")
+
+    monkeypatch.setattr(budgets, "losses_of", fails)
+    path = saved(wide(), tmp_path)
+    found = report(run(path, "--dry-run", "--json", "--round-to", 2, "--ratio", 0.25))
+    assert [g["size"] - g["kept"] for g in found["groups"]] == [round(g["size"] / 4) for g in found["groups"]]
+    assert any("so every group loses the same share (no such row)" in note for note in found["notes"])
+    data = tmp_path / "s.npz"
+    np.savez(data, x=np.zeros((8, 3, 12, 10), np.float32))
+    done = run(path, "--dry-run", "--ratio", 0.25, "--calibrate", data)
+    assert (done.exit_code, "no such row" in done.stderr) == (3, True)
 
 
 def test_smaller_multiples_where_those_of_the_cpu_can_not_keep_it(tmp_path: Path) -> None:
