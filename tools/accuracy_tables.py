@@ -11,6 +11,7 @@ OWN = "onnx-attnprune"
 CALLED = {
     "sequential": "layer by layer, made-up samples",
     "sequential+samples": "layer by layer+samples",
+    "paired": "couples of layers, made-up samples",
     "paired+samples": "couples of layers+samples",
 }
 COLOURS = (

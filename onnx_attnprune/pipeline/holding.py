@@ -44,7 +44,7 @@ def what_would_hold(
     where the request wants no tries, an amount is foretold.
     """
     amount = next((a for a in AMOUNTS if getattr(request.settings, a) is not None), None)
-    if request.would_hold == "off" or amount is None or work.budgets is None or request.recover in ("none", "mean"):
+    if request.would_hold == "off" or amount is None or work.budgets is None or not request.fits:
         return None
     so_far = sum(stage.seconds for stage in clock.stages)
     repaired = sum(stage.seconds for stage in clock.stages if stage.name == "repair")

@@ -90,7 +90,7 @@ def unlabelled(request: Request, source: Source) -> tuple[Dataset | None, tuple[
     given = source.calibration
     if given is None or source.data is not None:
         return None, ()
-    if request.recover in ("none", "mean"):
+    if not request.fits:
         return given, ()
     if given.size >= SAMPLES + BATCH:
         return given.part(slice(SAMPLES, None)), ()

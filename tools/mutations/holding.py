@@ -4,7 +4,7 @@ FILE = "onnx_attnprune/pipeline/holding.py"
 TESTS = ["tests/test_holding.py"]
 
 MUTANTS = [
-    ("what_would_hold", '("none", "mean")', '("none",)'),
+    ("what_would_hold", "not request.fits", 'request.recover == "none"'),
     ("what_would_hold", "1.0 if judge.fitting is None else SURE", "1.0"),
     ("what_would_hold", "0.0 if untried else", ""),
     ("what_would_hold", 'request.would_hold == "off" or ', ""),
