@@ -83,10 +83,9 @@ def test_on_made_up_samples_it_is_foretold(path: Path) -> None:
     assert "give some 256 samples of your own with --calibrate" in warning
 
 
-# From where channels cost least, little is left to choose from at 0.8, and curves tell least of the deepest cuts.
-@pytest.mark.parametrize(("scope", "deep"), [("layer", 0.8), ("global", 0.7)])
-def test_what_is_foretold_hardly_rests_on_what_was_asked_for(path: Path, scope: str, deep: float) -> None:
-    less, more = (found(path, "--ratio", ratio, "--scope", scope)[0]["foretold"] for ratio in (0.4, deep))
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_what_is_foretold_hardly_rests_on_what_was_asked_for(path: Path, scope: str) -> None:
+    less, more = (found(path, "--ratio", ratio, "--scope", scope)[0]["foretold"] for ratio in (0.4, 0.8))
     assert abs(more - less) < 0.07
 
 

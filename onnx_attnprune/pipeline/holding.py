@@ -29,6 +29,7 @@ SHORT, LONG = 30.0, 600.0  # seconds that the tries may take, however short or l
 STEPS = 100  # amounts are hundredths, so that what is named is what was tried
 NEAR = 0.1  # of what was asked for: two amounts closer than this are one
 TINY = 1e-9
+MOST_MISSING = 0.95  # of what values vary, from which an error can be told
 MADE_UP, UNWANTED = "made-up samples are not worth tries", "no tries were wanted"
 AMOUNTS = ("ratio", "target_macs", "target_params", "target_bytes")
 
@@ -88,7 +89,7 @@ class _Search:
                 return None
         elif first.off <= 1:
             return None
-        low, high, off = 0.0, asked, first.off
+        low, high, off = 0.0, asked, self._error_of(first)
         foretold = None
         while (aim := self._aim(low, high, off)) is not None:
             if not self._in_time() or len(self.trials) == TRIES:
@@ -96,7 +97,7 @@ class _Search:
                 why = untried or self._why()
                 break
             found = self._try(aim)
-            low, high, off = (aim, high, off) if found.off <= 1 else (low, aim, found.off)
+            low, high, off = (aim, high, off) if found.off <= 1 else (low, aim, self._error_of(found))
         return Holding(
             option(self.amount), getattr(self.request.settings, self.amount), first.measure, first.enough, first.main,
             self.judge.samples, on, made_up, tuple(self.trials), self._told(low) if low else None,
@@ -136,6 +137,17 @@ class _Search:
         if within < first:  # all of them may be too much, or the one that held is the best that is foretold
             within = (first + last) // 2 if low else max(first, last // 4)
         return within / STEPS
+
+    def _error_of(self, found: Likeness) -> float:
+        """The error behind what is missing, in units of the one that may be.
+
+        Of values, a repair of an error e, relative to what they vary, leaves e / (1 + e) missing: that levels off where
+        deep cuts do not.
+        """
+        if self.judge.power < 1 or not math.isfinite(found.off):
+            return found.off
+        missing, may = min(1 - found.main, MOST_MISSING), 1 - found.enough
+        return (missing / (1 - missing)) / (may / (1 - may))
 
     def _same(self, one: float, two: float) -> bool:
         chosen = [w.plan.removed if w is not None else None for w in (self._work(one), self._work(two))]
